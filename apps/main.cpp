@@ -22,6 +22,12 @@ namespace {
 
 void add_verbs(CLI::App& program) {
   add_env(program);
+  add_score(program);
+  add_grad(program);
+  add_generate(program);
+  add_pretrain(program);
+  add_sft(program);
+  add_tok(program);
 }
 
 // A file opened by a verb must never become descriptor 0, 1 or 2.

@@ -38,9 +38,9 @@ Tokenizer load(const std::string& model) {
 }
 
 // Calls `convert` for every line that is not blank and writes what it returns, line by line.
-void convert_lines(const Config& config,
-                   const std::function<OrderedValue(const OrderedValue&, const std::string&)>&
-                       convert) {
+void convert_lines(
+    const Config& config,
+    const std::function<OrderedValue(const OrderedValue&, const std::string&)>& convert) {
   std::ifstream file;
   const bool from_stdin = config.data == "-";
   const std::string name = from_stdin ? "standard input" : config.data;
@@ -67,10 +67,8 @@ void convert_lines(const Config& config,
       if (what.starts_with(where)) throw;
       fail("{}: {}", where, what);
     }
-    if (out)
-      out->write(result + "\n");
-    else
-      write_line(result);
+    if (out) out->write(result + "\n");
+    else write_line(result);
   }
   R1_CHECK(!in.bad(), "{}: reading failed", name);
   if (out) out->commit();
@@ -82,23 +80,23 @@ const OrderedValue& member(const OrderedValue& object, const char* key, const st
   return object.at(key);
 }
 
-OrderedValue encode_line(const Tokenizer& tokenizer, const Config& config,
-                         const OrderedValue& line, const std::string& where) {
+OrderedValue encode_line(const Tokenizer& tokenizer, const Config& config, const OrderedValue& line,
+                         const std::string& where) {
   const OrderedValue& text = member(line, "text", where);
   R1_CHECK(text.is_string(), "{}: text: expected a string, got {}", where, text.type_name());
   return {{"ids", tokenizer.encode(text.get_ref<const std::string&>(), !config.plain)}};
 }
 
-OrderedValue decode_line(const Tokenizer& tokenizer, const Config& config,
-                         const OrderedValue& line, const std::string& where) {
+OrderedValue decode_line(const Tokenizer& tokenizer, const Config& config, const OrderedValue& line,
+                         const std::string& where) {
   const OrderedValue& list = member(line, "ids", where);
   R1_CHECK(list.is_array(), "{}: ids: expected an array, got {}", where, list.type_name());
   std::vector<int32_t> ids;
   for (const OrderedValue& id : list) {
     R1_CHECK(id.is_number_integer(), "{}: ids[{}]: expected an integer, got {}", where, ids.size(),
              id.type_name());
-    const bool fits = id.is_number_unsigned() ? id.get<uint64_t>() <= INT32_MAX
-                                              : id.get<int64_t>() >= INT32_MIN;
+    const bool fits =
+        id.is_number_unsigned() ? id.get<uint64_t>() <= INT32_MAX : id.get<int64_t>() >= INT32_MIN;
     R1_CHECK(fits, "{}: ids[{}]: {} is outside the vocabulary of {} ids", where, ids.size(),
              id.dump(), tokenizer.vocab_size());
     ids.push_back(id.get<int32_t>());
@@ -110,8 +108,7 @@ std::shared_ptr<Config> add_common(Options& options) {
   auto config = std::make_shared<Config>();
   add_model(options, &config->model);
   add_data(options, &config->data, "input lines; - is standard input");
-  add_out(options, &config->out, "G.jsonl", "output lines")
-      .default_text("standard output");
+  add_out(options, &config->out, "G.jsonl", "output lines").default_text("standard output");
   return config;
 }
 

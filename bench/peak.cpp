@@ -123,24 +123,30 @@ std::uint64_t read_all(const std::uint64_t* p, std::size_t n) {
 
 }  // namespace
 
+// Many short runs rather than a few long ones: on a busy machine some of them stay undisturbed.
+
 double fma_peak(int threads) {
-  constexpr std::int64_t kSteps = 4'000'000;
+  constexpr std::int64_t kSteps = 300'000;
   double best = 1e300;
-  for (int run = 0; run < 8; ++run)
+  for (int run = 0; run < 200; ++run)
     best = std::min(best, timed(threads, [](int) { multiply_add(kSteps); }));
   return threads * static_cast<double>(kSteps) * 12 * 2 * vector_floats() / best * 1e-9;
 }
 
 double read_bandwidth(int threads) {
-  const std::size_t words = std::size_t{1} << 25;  // 256 MB, above any last-level cache here
-  std::vector<std::uint64_t> memory(words, 1);
-  const std::size_t part = words / static_cast<std::size_t>(threads);
+  // Runs take one piece after the other; until they return to the first, the others, 240 MB, have
+  // pushed it out of the caches.
+  constexpr std::size_t kPieces = 16, kWords = std::size_t{1} << 21;
+  std::vector<std::uint64_t> memory(kPieces * kWords, 1);
+  const std::size_t part = kWords / static_cast<std::size_t>(threads);
   double best = 1e300;
   std::atomic<std::uint64_t> sink{0};
-  for (int run = 0; run < 4; ++run)
+  for (std::size_t run = 0; run < 4 * kPieces; ++run) {
+    const std::uint64_t* piece = memory.data() + run % kPieces * kWords;
     best = std::min(best, timed(threads, [&](int t) {
-                      sink ^= read_all(memory.data() + part * static_cast<std::size_t>(t), part);
+                      sink ^= read_all(piece + part * static_cast<std::size_t>(t), part);
                     }));
+  }
   return static_cast<double>(part) * threads * sizeof(std::uint64_t) / best * 1e-9;
 }
 

@@ -11,7 +11,8 @@
 namespace r1 {
 
 const char* const kChatMlTemplate =
-    "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\\n' + message['content'] + "
+    "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\\n' + message['content'] "
+    "+ "
     "'<|im_end|>' + '\\n'}}{% endfor %}{% if add_generation_prompt %}{{ "
     "'<|im_start|>assistant\\n' }}{% endif %}";
 
@@ -178,10 +179,8 @@ ChatToolCall parse_tool_call(const OrderedValue& item, const std::string& where)
   const OrderedValue* arguments = find(inner, "arguments");
   R1_CHECK(arguments != nullptr, "{}: arguments is missing", where);
   call.arguments_string = arguments->is_string();
-  if (call.arguments_string)
-    call.arguments = arguments->get<std::string>();
-  else
-    dump_python(*arguments, call.arguments);
+  if (call.arguments_string) call.arguments = arguments->get<std::string>();
+  else dump_python(*arguments, call.arguments);
   return call;
 }
 
@@ -189,7 +188,8 @@ ChatMessage parse_message(const OrderedValue& item, const std::string& where) {
   ChatMessage message;
   message.role = string_at(item, "role", where);
   R1_CHECK(!message.role.empty(), "{}: role is empty", where);
-  R1_CHECK(item.contains("content") || item.contains("tool_calls"), "{}: content is missing", where);
+  R1_CHECK(item.contains("content") || item.contains("tool_calls"), "{}: content is missing",
+           where);
   if (find(item, "content") != nullptr) message.content = string_at(item, "content", where);
   if (find(item, "reasoning_content") != nullptr)
     message.reasoning_content = string_at(item, "reasoning_content", where);
@@ -293,12 +293,18 @@ RenderedChat ChatForm::render_with_spans(const std::vector<ChatMessage>& message
   const Form& form = forms()[static_cast<size_t>(index_)];
   chat::Writer out;
   switch (form.family) {
-    case Family::kChatMl: chat::render_chatml(form.chatml, messages, options, out); break;
-    case Family::kQwen: chat::render_qwen(form.qwen, messages, options, out); break;
+    case Family::kChatMl:
+      chat::render_chatml(form.chatml, messages, options, out);
+      break;
+    case Family::kQwen:
+      chat::render_qwen(form.qwen, messages, options, out);
+      break;
     case Family::kDeepSeek:
       chat::render_deepseek(form.deepseek, messages, options, bos, out);
       break;
-    case Family::kLlama3: chat::render_llama3(form.llama3, messages, options, bos, out); break;
+    case Family::kLlama3:
+      chat::render_llama3(form.llama3, messages, options, bos, out);
+      break;
   }
   return out.take();
 }

@@ -1,7 +1,7 @@
-// Chat forms: how a list of messages becomes the text a model was trained on. Published models carry
-// a template program for this; here each known form is a function, chosen by the template's text,
-// so no template of a model file is ever executed. Sources: the published templates of SmolLM2,
-// Qwen2.5, Qwen3, DeepSeek-V3, DeepSeek-R1, Llama 3, 3.1 and 3.2.
+// Chat forms: how a list of messages becomes the text a model was trained on. Published models
+// carry a template program for this; here each known form is a function, chosen by the template's
+// text, so no template of a model file is ever executed. Sources: the published templates of
+// SmolLM2, Qwen2.5, Qwen3, DeepSeek-V3, DeepSeek-R1, Llama 3, 3.1 and 3.2.
 #pragma once
 
 #include <cstddef>
@@ -31,9 +31,9 @@ struct ChatMessage {
 };
 
 struct ChatOptions {
-  bool add_generation_prompt = false;       // end with the start of an assistant turn
-  std::optional<bool> enable_thinking;      // Qwen3: false prefills an empty think block
-  std::optional<std::string> date_string;   // Llama 3.1 and 3.2, such as "26 Jul 2024"
+  bool add_generation_prompt = false;             // end with the start of an assistant turn
+  std::optional<bool> enable_thinking;            // Qwen3: false prefills an empty think block
+  std::optional<std::string> date_string;         // Llama 3.1 and 3.2, such as "26 Jul 2024"
   std::optional<std::vector<std::string>> tools;  // one JSON text each
   // Not of the published templates: forms that cut think blocks out of earlier turns (DeepSeek-R1)
   // leave them in the turns after the last question, so that they can be trained on.
@@ -93,7 +93,8 @@ class ChatForm {
 extern const char* const kChatMlTemplate;
 
 // The ids of a rendered chat and, for each, whether it belongs to an assistant span. The text is
-// encoded span by span, because a model also reads prompt and answer as two texts when it generates.
+// encoded span by span, because a model also reads prompt and answer as two texts when it
+// generates.
 struct EncodedChat {
   std::vector<int32_t> ids;
   std::vector<uint8_t> trained;

@@ -65,8 +65,7 @@ void put_tool_calls(const QwenRules& rules, const ChatMessage& message, bool new
     // Qwen2.5 writes arguments given as a string as a JSON string.
     if (call.arguments_string && rules.version == QwenVersion::k25)
       out.put(json::dump(call.arguments, "tool_calls"));
-    else
-      out.put(call.arguments);
+    else out.put(call.arguments);
     out.put("}\n</tool_call>");
   }
 }
@@ -158,12 +157,9 @@ void render_qwen(const QwenRules& rules, const Messages& messages, const ChatOpt
   const size_t question = thinking ? last_question(messages) : 0;
   for (size_t i = has_system ? 1 : 0; i < messages.size(); ++i) {
     const std::string& role = messages[i].role;
-    if (role == "user" || role == "system")
-      put_turn(out, role, content_of(messages, i));
-    else if (role == "assistant")
-      put_assistant(rules, messages, i, question, out);
-    else if (role == "tool")
-      put_tool_result(messages, i, out);
+    if (role == "user" || role == "system") put_turn(out, role, content_of(messages, i));
+    else if (role == "assistant") put_assistant(rules, messages, i, question, out);
+    else if (role == "tool") put_tool_result(messages, i, out);
     else
       fail("message {}: role \"{}\" is unknown to Qwen; known: system, user, assistant, tool", i,
            json::printable(role));

@@ -43,17 +43,17 @@ void render_qwen(const QwenRules& rules, const Messages& messages, const ChatOpt
                  Writer& out);
 
 struct DeepSeekRules {
-  bool join_systems = false;    // else the last system message counts
-  bool cut_thoughts = false;    // earlier turns lose everything up to </think>
-  bool prefill_think = false;   // the generation prompt opens the think block
+  bool join_systems = false;   // else the last system message counts
+  bool cut_thoughts = false;   // earlier turns lose everything up to </think>
+  bool prefill_think = false;  // the generation prompt opens the think block
 };
 void render_deepseek(const DeepSeekRules& rules, const Messages& messages,
                      const ChatOptions& options, std::string_view bos, Writer& out);
 
 struct Llama3Rules {
-  bool always_prompt = false;        // the generation prompt is not optional
-  bool dated = false;                // a system turn with the date comes first
-  std::string_view date;             // of the dated header; "" = today
+  bool always_prompt = false;  // the generation prompt is not optional
+  bool dated = false;          // a system turn with the date comes first
+  std::string_view date;       // of the dated header; "" = today
 };
 void render_llama3(const Llama3Rules& rules, const Messages& messages, const ChatOptions& options,
                    std::string_view bos, Writer& out);

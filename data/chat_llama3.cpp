@@ -31,8 +31,8 @@ std::string_view trim(std::string_view text) {
 
 // "26 Jul 2024", in English whatever the locale.
 std::string today() {
-  static constexpr std::array<const char*, 12> kMonths = {
-      "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
+  static constexpr std::array<const char*, 12> kMonths = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
+                                                          "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
   const std::time_t now = std::time(nullptr);
   std::tm local{};
   R1_CHECK(localtime_r(&now, &local) != nullptr, "chat: the clock gives no date; set date_string");
@@ -56,10 +56,8 @@ void render_llama3(const Llama3Rules& rules, const Messages& messages, const Cha
     R1_CHECK(!options.tools, "chat: tools are not supported in the dated Llama 3 forms");
     put_header(out, "system");
     out.put("Cutting Knowledge Date: December 2023\nToday Date: ");
-    if (options.date_string)
-      out.put(*options.date_string);
-    else
-      out.put(rules.date.empty() ? today() : std::string(rules.date));
+    if (options.date_string) out.put(*options.date_string);
+    else out.put(rules.date.empty() ? today() : std::string(rules.date));
     out.put("\n\n");
     if (messages[0].role == "system") {
       out.put(trim(content_of(messages, 0)));
@@ -69,9 +67,9 @@ void render_llama3(const Llama3Rules& rules, const Messages& messages, const Cha
   }
   for (size_t i = first; i < messages.size(); ++i) {
     const std::string& role = messages[i].role;
-    R1_CHECK(!rules.dated ||
-                 (role != "tool" && role != "ipython" && messages[i].tool_calls.empty()),
-             "message {}: tools are not supported in the dated Llama 3 forms", i);
+    R1_CHECK(
+        !rules.dated || (role != "tool" && role != "ipython" && messages[i].tool_calls.empty()),
+        "message {}: tools are not supported in the dated Llama 3 forms", i);
     put_header(out, role);
     if (role == "assistant") out.begin_span();
     out.put(trim(content_of(messages, i)));

@@ -48,13 +48,27 @@ class Adapter {
  public:
   Adapter(Events& events, int max_depth) : events_(events), max_depth_(max_depth) {}
 
+  // What is known about the place of an error beyond how far the text was read.
+  std::size_t error_position() const { return error_position_; }  // 0: nothing
+  bool in_number() const { return in_number_; }                    // one character may be too many
+
   bool null() { return events_.null(), true; }
   bool boolean(bool v) { return events_.boolean(v), true; }
-  bool number_integer(std::int64_t v) { return events_.integer(v), true; }
-  bool number_unsigned(std::uint64_t v) { return events_.unsigned_integer(v), true; }
+  bool number_integer(std::int64_t v) {
+    in_number_ = true;
+    events_.integer(v);
+    return !(in_number_ = false);
+  }
+  bool number_unsigned(std::uint64_t v) {
+    in_number_ = true;
+    events_.unsigned_integer(v);
+    return !(in_number_ = false);
+  }
   bool number_float(double v, const std::string&) {
+    in_number_ = true;
     R1_CHECK(std::isfinite(v), "number out of range");
-    return events_.number(v), true;
+    events_.number(v);
+    return !(in_number_ = false);
   }
   bool string(std::string& v) { return events_.string(v), true; }
   bool binary(std::vector<std::uint8_t>&) { return false; }  // not in JSON text
@@ -63,7 +77,9 @@ class Adapter {
   bool end_object() { return --depth_, events_.end_object(), true; }
   bool start_array(std::size_t) { return deeper(), events_.begin_array(), true; }
   bool end_array() { return --depth_, events_.end_array(), true; }
-  bool parse_error(std::size_t, const std::string&, const nlohmann::json::exception& e) {
+  bool parse_error(std::size_t position, const std::string&,
+                   const nlohmann::json::exception& e) {
+    error_position_ = position;
     // "[json.exception...] parse error at line 1, column 5: syntax error while parsing value -
     // invalid literal; last read: 'x'": the part in the middle is what a reader needs.
     std::string_view what = e.what();
@@ -82,6 +98,8 @@ class Adapter {
   Events& events_;
   int max_depth_;
   int depth_ = 0;
+  std::size_t error_position_ = 0;
+  bool in_number_ = false;
 };
 
 // Builds a Value or an OrderedValue. Open containers are on a stack of pointers: a container's
@@ -213,12 +231,15 @@ void parse_events(std::string_view text, std::string_view where, Events& events,
   // nlohmann takes a NUL for the end of the text.
   if (const std::size_t nul = text.find('\0'); nul != std::string_view::npos)
     fail_at(text, nul + 1, where, "a NUL byte in the text");
+  Adapter adapter(events, limits.max_depth);
   try {
-    Adapter adapter(events, limits.max_depth);
     nlohmann::json::sax_parse(CountingIterator(text.data(), &farthest),
                               CountingIterator(text.data() + text.size(), &farthest), &adapter);
   } catch (const Error& e) {
-    fail_at(text, static_cast<std::size_t>(farthest - text.data()), where, e.what());
+    auto position = static_cast<std::size_t>(farthest - text.data());
+    if (adapter.error_position() > 0) position = adapter.error_position();
+    if (adapter.in_number() && (text[position - 1] < '0' || text[position - 1] > '9')) --position;
+    fail_at(text, position, where, e.what());
   }
 }
 

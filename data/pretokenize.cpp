@@ -39,14 +39,13 @@ void find_parts(std::string_view piece, Find&& find, std::vector<Part>& parts) {
 void join_parts(SplitBehavior behavior, std::vector<Part>& parts) {
   std::vector<Part> out;
   const auto append = [&](bool join, const Part& part) {
-    if (join && !out.empty())
-      out.back().end = part.end;
-    else
-      out.push_back(part);
+    if (join && !out.empty()) out.back().end = part.end;
+    else out.push_back(part);
   };
   bool previous = false;
   switch (behavior) {
-    case SplitBehavior::kIsolated: return;
+    case SplitBehavior::kIsolated:
+      return;
     case SplitBehavior::kRemoved:
       std::erase_if(parts, [](const Part& p) { return p.match; });
       return;
@@ -65,10 +64,8 @@ void join_parts(SplitBehavior behavior, std::vector<Part>& parts) {
     case SplitBehavior::kMergedWithNext:
       // The same from right to left: a match takes in the text that follows it.
       for (auto part = parts.rbegin(); part != parts.rend(); ++part) {
-        if (part->match && !previous && !out.empty())
-          out.back().begin = part->begin;
-        else
-          out.push_back(*part);
+        if (part->match && !previous && !out.empty()) out.back().begin = part->begin;
+        else out.push_back(*part);
         previous = part->match;
       }
       std::reverse(out.begin(), out.end());
@@ -103,10 +100,8 @@ void PreTokenizer::split(std::string_view text, Pieces& pieces) const {
     if (step.regex) matcher.emplace(*step.regex);
     for (const std::string_view piece : pieces.views) {
       if (step.rule.kind == SplitRule::Kind::kPrefixSpace) {
-        if (piece.front() == ' ')
-          next.push_back(piece);
-        else
-          next.push_back(pieces.storage.emplace_back(" ").append(piece));
+        if (piece.front() == ' ') next.push_back(piece);
+        else next.push_back(pieces.storage.emplace_back(" ").append(piece));
         continue;
       }
       find_parts(

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <limits>
 
+#include "data/regex_unicode.h"
 #include "tensor/error.h"
 
 namespace r1 {
@@ -34,9 +35,10 @@ class Translator {
 
  private:
   [[noreturn]] void refuse(std::string_view what) const {
-    fail("{}: regex: {} is not supported; literals, classes, \\p, \\s, \\d, groups, look-arounds "
-         "and quantifiers are",
-         where_, what);
+    fail(
+        "{}: regex: {} is not supported; literals, classes, \\p, \\s, \\d, groups, look-arounds "
+        "and quantifiers are",
+        where_, what);
   }
 
   void copy(size_t n) {
@@ -81,7 +83,8 @@ class Translator {
       const size_t close = in_.find('}', at_);
       if (in_.substr(at_ + 2, 1) != "{" || close == std::string_view::npos)
         refuse(std::string("'\\") + c + "' without {...}");
-      copy(close + 1 - at_);
+      if (c == 'x') copy(close + 1 - at_);
+      else property(in_.substr(at_ + 3, close - at_ - 3), c == 'P', close + 1);
     } else if (std::string_view("dDrntf").find(c) != std::string_view::npos) {
       copy(2);
     } else if (static_cast<unsigned char>(c) < 0x80 &&
@@ -93,9 +96,23 @@ class Translator {
     }
   }
 
+  // \p{...} with the characters that PCRE2's tables may lack; not for \P inside a class, which
+  // cannot be written so.
+  void property(std::string_view name, bool negated, size_t end) {
+    const std::string added = added_characters(name);
+    if (added.empty() || (negated && in_class_)) {
+      copy(end - at_);
+      return;
+    }
+    if (!in_class_) out_.append(negated ? "[^" : "[");
+    out_.append("\\p{").append(name).append("}").append(added);
+    if (!in_class_) out_.append("]");
+    at_ = end;
+  }
+
   void group() {
-    static constexpr std::array<std::string_view, 8> kKnown = {"(?:",  "(?=",  "(?!",   "(?<=",
-                                                               "(?<!", "(?i:", "(?-i:", "(?>"};
+    static constexpr std::array<std::string_view, 8> kKnown = {
+        "(?:", "(?=", "(?!", "(?<=", "(?<!", "(?i:", "(?-i:", "(?>"};
     const std::string_view rest = in_.substr(at_);
     if (rest.substr(0, 2) == "(?" || rest.substr(0, 2) == "(*") {
       const auto known = std::find_if(kKnown.begin(), kKnown.end(),

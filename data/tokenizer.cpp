@@ -20,9 +20,9 @@ namespace r1 {
 
 namespace {
 
-constexpr size_t kMaxAddedBytes = 1024;    // per token: bounds the search for one at every place
+constexpr size_t kMaxAddedBytes = 1024;  // per token: bounds the search for one at every place
 constexpr size_t kMaxTokenBytes = 1 << 16;
-constexpr size_t kCachedPieceBytes = 64;   // longer pieces do not come twice
+constexpr size_t kCachedPieceBytes = 64;  // longer pieces do not come twice
 constexpr size_t kCachedPieces = 1 << 16;
 
 // GPT-2's map between bytes and printable characters: 33-126, 161-172 and 174-255 stand for
@@ -33,8 +33,7 @@ class ByteMap {
     bytes_.fill(-1);
     char32_t next = 0x100;
     for (char32_t b = 0; b < 256; ++b) {
-      const bool itself =
-          (b >= 33 && b <= 126) || (b >= 161 && b <= 172) || (b >= 174 && b <= 255);
+      const bool itself = (b >= 33 && b <= 126) || (b >= 161 && b <= 172) || (b >= 174 && b <= 255);
       const char32_t character = itself ? b : next++;
       bytes_[character] = static_cast<int16_t>(b);
       utf8_append(texts_[b], character);
@@ -170,10 +169,8 @@ Tokenizer::Impl::Impl(TokenizerSpec spec, std::string source_name)
   add_added_tokens(spec);
   make_bpe(spec);
   pre.emplace(spec.rules, name + ": pre_tokenizer");
-  for (const std::string& token : spec.prefix)
-    prefix.push_back(require(token, "post_processor"));
-  for (const std::string& token : spec.suffix)
-    suffix.push_back(require(token, "post_processor"));
+  for (const std::string& token : spec.prefix) prefix.push_back(require(token, "post_processor"));
+  for (const std::string& token : spec.suffix) suffix.push_back(require(token, "post_processor"));
 }
 
 void Tokenizer::Impl::add_vocabulary(const TokenizerSpec& spec) {
@@ -293,8 +290,7 @@ void Tokenizer::Impl::encode_piece(std::string_view piece, Work& work,
   if (cached) {
     const auto it = work.cache->ranges.find(piece);
     if (it != work.cache->ranges.end()) {
-      const auto begin =
-          work.cache->ids.begin() + static_cast<std::ptrdiff_t>(it->second.begin);
+      const auto begin = work.cache->ids.begin() + static_cast<std::ptrdiff_t>(it->second.begin);
       ids.insert(ids.end(), begin, begin + static_cast<std::ptrdiff_t>(it->second.count));
       return;
     }
@@ -306,10 +302,8 @@ void Tokenizer::Impl::encode_piece(std::string_view piece, Work& work,
     for (const char c : piece) text += byte_map().text_of(static_cast<uint8_t>(c));
     whole = index.find(texts, text);
   }
-  if (whole >= 0)
-    ids.push_back(whole);
-  else
-    bpe->encode(piece, work.scratch, ids);
+  if (whole >= 0) ids.push_back(whole);
+  else bpe->encode(piece, work.scratch, ids);
   if (cached) work.cache->store(piece, ids, from);
 }
 
@@ -330,9 +324,9 @@ Tokenizer Tokenizer::from_files(TokenizerFiles files, const std::string& name) {
   auto impl = std::make_shared<Impl>(read_tokenizer_json(files.tokenizer_json, name), name);
   TokenizerConfig config;
   if (!files.tokenizer_config_json.empty())
-    config = read_tokenizer_config(files.tokenizer_config_json,
-                                   (std::filesystem::path(name).parent_path() /
-                                    "tokenizer_config.json").string());
+    config = read_tokenizer_config(
+        files.tokenizer_config_json,
+        (std::filesystem::path(name).parent_path() / "tokenizer_config.json").string());
   if (!files.chat_template_jinja.empty()) config.chat_template = files.chat_template_jinja;
   impl->set_config(std::move(config));
   impl->files = std::move(files);
@@ -387,10 +381,8 @@ std::vector<int32_t> Tokenizer::encode(std::string_view text, bool recognise_spe
   const auto segments_of = [&](const std::optional<AddedTokenMatcher>& matcher,
                                std::string_view part) {
     std::vector<Segment> segments;
-    if (recognise_special && matcher)
-      matcher->split(part, segments);
-    else
-      segments.push_back({part, -1});
+    if (recognise_special && matcher) matcher->split(part, segments);
+    else segments.push_back({part, -1});
     return segments;
   };
   for (const Segment& raw : segments_of(impl_->raw_matcher, text)) {
@@ -401,10 +393,8 @@ std::vector<int32_t> Tokenizer::encode(std::string_view text, bool recognise_spe
     const std::string normal = impl_->nfc ? utf8_nfc(raw.text) : std::string();
     const std::string_view part = impl_->nfc ? std::string_view(normal) : raw.text;
     for (const Segment& segment : segments_of(impl_->normalized_matcher, part)) {
-      if (segment.id >= 0)
-        ids.push_back(segment.id);
-      else
-        impl_->encode_text(segment.text, work, ids);
+      if (segment.id >= 0) ids.push_back(segment.id);
+      else impl_->encode_text(segment.text, work, ids);
     }
   }
   return ids;

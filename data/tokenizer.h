@@ -52,8 +52,9 @@ class Tokenizer {
   static Tokenizer load(const std::string& path);
 
   // No beginning-of-text token is added: see prefix_ids(). recognise_special = false treats added
-  // tokens such as "<|im_end|>" as plain text: for text of users. Bytes without a token are dropped,
-  // as the tokenizers package does. Throws Error if the text is not valid UTF-8 (with the offset).
+  // tokens such as "<|im_end|>" as plain text: for text of users. Bytes without a token are
+  // dropped, as the tokenizers package does. Throws Error if the text is not valid UTF-8 (with the
+  // offset).
   std::vector<int32_t> encode(std::string_view text, bool recognise_special = true) const;
 
   // Ill-formed UTF-8 becomes U+FFFD. Throws Error for an id without a token (outside the

@@ -54,9 +54,9 @@ std::vector<Form> forms() {
   const std::vector<OrderedValue> gpt2 = {byte_level(true)};
   const std::vector<OrderedValue> qwen2 = {split(kQwen2Pattern), byte_level(false)};
   const std::vector<OrderedValue> llama3 = {split(kLlama3Pattern), byte_level(false)};
-  const std::vector<OrderedValue> deepseek = {
-      split(R"(\p{N}{1,3})"), split("[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+"),
-      split(kDeepSeekWords), byte_level(false)};
+  const std::vector<OrderedValue> deepseek = {split(R"(\p{N}{1,3})"),
+                                              split("[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+"),
+                                              split(kDeepSeekWords), byte_level(false)};
   // What GGUF programs do for a vocabulary of which they know no more.
   const std::vector<OrderedValue> standard = {
       split(R"([\p{P}\$\+<=>\^~\|]+)"),
@@ -90,10 +90,8 @@ Form form_of(const GgufTokenizer& source, const std::string& name) {
 OrderedValue pipeline_of(const Form& form) {
   OrderedValue root;
   root["normalizer"] = form.nfc ? OrderedValue{{"type", "NFC"}} : OrderedValue();
-  if (form.steps.size() == 1)
-    root["pre_tokenizer"] = form.steps[0];
-  else
-    root["pre_tokenizer"] = {{"type", "Sequence"}, {"pretokenizers", form.steps}};
+  if (form.steps.size() == 1) root["pre_tokenizer"] = form.steps[0];
+  else root["pre_tokenizer"] = {{"type", "Sequence"}, {"pretokenizers", form.steps}};
   root["post_processor"] = nullptr;
   root["decoder"] = {{"type", "ByteLevel"},
                      {"add_prefix_space", true},

@@ -222,8 +222,7 @@ void read_pre_tokenizer(const Value& part, const std::string& where, TokenizerSp
   } else if (type == "ByteLevel") {
     byte_level = true;
     if (json::get_bool_or(part, "add_prefix_space", true, where))
-      spec.rules.push_back(
-          {SplitRule::Kind::kPrefixSpace, "", SplitBehavior::kIsolated, false});
+      spec.rules.push_back({SplitRule::Kind::kPrefixSpace, "", SplitBehavior::kIsolated, false});
     if (json::get_bool_or(part, "use_regex", true, where))
       spec.rules.push_back(
           {SplitRule::Kind::kRegex, kGpt2Pattern, SplitBehavior::kIsolated, false});
@@ -264,8 +263,10 @@ void check_decoder(const Value& part, const std::string& where) {
   const std::string type = type_of(part, where);
   if (type == "Sequence") {
     const Value& list = list_of(part, "decoders", where);
-    R1_CHECK(list.size() == 1, "{}: a Sequence of {} decoders is not supported; supported: "
-             "ByteLevel", where, list.size());
+    R1_CHECK(list.size() == 1,
+             "{}: a Sequence of {} decoders is not supported; supported: "
+             "ByteLevel",
+             where, list.size());
     check_decoder(list[0], where);
   } else if (type != "ByteLevel") {
     unsupported(where, type, "ByteLevel");
@@ -282,10 +283,10 @@ void check_model(const Value& model, const std::string& name, TokenizerSpec& spe
   if (json::find(model, "unk_token", where) != nullptr)
     unsupported(where, "unk_token", "null: a byte-level vocabulary needs none");
   if (const Value* dropout = json::find(model, "dropout", where))
-    if (!dropout->is_number() || dropout->get<double>() != 0)
-      unsupported(where, "dropout", "null");
+    if (!dropout->is_number() || dropout->get<double>() != 0) unsupported(where, "dropout", "null");
   for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"})
-    if (!json::get_string_or(model, key, "", where).empty()) unsupported(where, key, "null or \"\"");
+    if (!json::get_string_or(model, key, "", where).empty())
+      unsupported(where, key, "null or \"\"");
 }
 
 void read_added_tokens(const Value& list, const std::string& name, TokenizerSpec& spec) {

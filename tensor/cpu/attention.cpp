@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "tensor/cpu/attention_keys.h"
 #include "tensor/cpu/isa/isa.h"
 #include "tensor/parallel.h"
 
@@ -14,16 +15,6 @@ namespace r1::cpu {
 namespace {
 
 using std::int64_t;
-
-int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
-int64_t padded(int64_t dim) { return round_up(dim, kHeadPad); }
-
-// Numbers of one key/value head: panels and rows of `keys` keys.
-int64_t panel_numbers(int64_t keys, int64_t dim) { return round_up(keys, kKeyPanel) * dim; }
-int64_t row_numbers(int64_t keys, int64_t dim) { return round_up(keys, kKeyPanel) * padded(dim); }
-
-// Keys of a segment: the prefix, then its own.
-int64_t keys_of(const Segment& s) { return s.prefix_length + s.length; }
 
 void check_shape(const char* op, const AttentionShape& s) {
   R1_CHECK(s.heads > 0 && s.kv_heads > 0 && s.heads % s.kv_heads == 0 && s.key_dim > 0 &&
@@ -56,39 +47,28 @@ void check_cache(const char* op, std::span<const CacheRows> rows, int64_t tokens
   }
 }
 
-// Memory of a worker of a parallel_for, from one tensor of the call.
-template <class T>
-class Scratch {
- public:
-  explicit Scratch(int64_t numbers)
-      : numbers_(round_up(numbers, 64 / static_cast<int64_t>(sizeof(T)))),
-        memory_(Tensor::empty({thread_count(), numbers_}, DTypeOf<T>::value)),
-        data_(memory_.data<T>()) {}
-  T* of(int worker) const { return data_ + worker * numbers_; }
-
- private:
-  int64_t numbers_;
-  Tensor memory_;
-  T* data_;
+// The queries of one sequence: rows [begin, begin + length) of q, the first of which sees
+// first_keys keys. whole: one task for each key/value head.
+struct Sequence {
+  int64_t begin, length, first_keys;
+  bool whole;
 };
 
-// The queries of one sequence and where its keys and values lie, from key/value head 0 on.
 template <class T>
-struct Sequence {
-  int64_t begin, length;  // rows of q
-  int64_t first_keys;     // keys that row `begin` sees
+struct KeysAndValues {
   const T* keys;
   const T* values;
-  int64_t key_stride, value_stride;  // from one key/value head to the next
 };
 
 // The query rows (token, head of the group) of all sequences, kAttentionRows at a time: the heads
 // of a group stand side by side, so that few tokens read each key once for all of them.
-template <class T>
-void attend(const Tensor& q, const std::vector<Sequence<T>>& sequences, const AttentionShape& shape,
-            Tensor& o, T* lse) {
+// locate(i, g, worker) gives the KeysAndValues of sequence i, key/value head g.
+template <class T, class Locate>
+void attend(const Tensor& q, const std::vector<Sequence>& sequences, const AttentionShape& shape,
+            Tensor& o, T* lse, Locate&& locate) {
   struct Task {
-    int64_t sequence, head, begin;
+    std::size_t sequence;
+    int64_t head, begin, end;
   };
   const AttentionIsa<T>& a = isa().of<T>().attention;
   const int64_t group = shape.heads / shape.kv_heads;
@@ -96,27 +76,28 @@ void attend(const Tensor& q, const std::vector<Sequence<T>>& sequences, const At
   std::vector<Task> tasks;
   int64_t most_keys = 0;
   for (std::size_t i = 0; i < sequences.size(); ++i) {
-    const Sequence<T>& s = sequences[i];
+    const Sequence& s = sequences[i];
+    const int64_t rows = s.length * group, step = s.whole ? rows : kAttentionRows;
     if (s.length > 0) most_keys = std::max(most_keys, s.first_keys + s.length - 1);
     for (int64_t g = 0; g < shape.kv_heads; ++g)
-      for (int64_t r = 0; r < s.length * group; r += kAttentionRows)
-        tasks.push_back({static_cast<int64_t>(i), g, r});
+      for (int64_t r = 0; r < rows; r += step) tasks.push_back({i, g, r, std::min(r + step, rows)});
   }
   const Scratch<T> scratch(a.forward_scratch(most_keys, shape.key_dim, shape.value_dim));
   const T* q_data = q.data<T>();
   T* o_data = o.data<T>();
   parallel_for(static_cast<int64_t>(tasks.size()), [&](int64_t i, int worker) {
     const Task& t = tasks[static_cast<std::size_t>(i)];
-    const Sequence<T>& s = sequences[static_cast<std::size_t>(t.sequence)];
+    const Sequence& s = sequences[t.sequence];
+    const KeysAndValues<T> kv = locate(t.sequence, t.head, worker);
     const int64_t head = t.head * group;
     a.forward({.begin = t.begin,
-               .end = std::min(t.begin + kAttentionRows, s.length * group),
+               .end = t.end,
                .group = group,
                .first_keys = s.first_keys,
                .q = q_data + s.begin * q_stride + head * shape.key_dim,
                .q_stride = q_stride,
-               .keys = s.keys + t.head * s.key_stride,
-               .values = s.values + t.head * s.value_stride,
+               .keys = kv.keys,
+               .values = kv.values,
                .key_dim = shape.key_dim,
                .value_dim = shape.value_dim,
                .scale = static_cast<T>(shape.scale),
@@ -128,220 +109,92 @@ void attend(const Tensor& q, const std::vector<Sequence<T>>& sequences, const At
   });
 }
 
-// Keys or values (N, G*dim) of all segments, prefix first, in the layout of isa/attention.h:
-// segment s, key/value head g at of(s, g).
-template <class T>
-class Packed {
- public:
-  enum class Layout { panels, rows };
-
-  Packed(Layout layout, const Tensor& x, std::span<const Segment> segments, int64_t heads,
-         int64_t dim)
-      : layout_(layout), x_(x.data<T>()), segments_(segments), heads_(heads), dim_(dim) {
-    int64_t numbers = 0;
-    for (const Segment& s : segments) {
-      begin_.push_back(numbers);
-      numbers += heads * stride(s);
-    }
-    memory_ = Tensor::empty({numbers}, DTypeOf<T>::value);
-    data_ = memory_.data<T>();
-  }
-
-  int64_t stride(const Segment& s) const {
-    return layout_ == Layout::panels ? panel_numbers(keys_of(s), dim_)
-                                     : row_numbers(keys_of(s), dim_);
-  }
-  T* of(std::size_t s, int64_t g) const { return data_ + begin_[s] + g * stride(segments_[s]); }
-
-  void pack(std::size_t s, int64_t g) const {
-    const Segment& segment = segments_[s];
-    const T* x = x_ + g * dim_;
-    T* dst = of(s, g);
-    const int64_t x_stride = heads_ * dim_;
-    const T* prefix = x + segment.prefix_begin * x_stride;
-    const T* own = x + segment.begin * x_stride;
-    const AttentionIsa<T>& a = isa().of<T>().attention;
-    if (layout_ == Layout::rows) {
-      a.pack_rows(prefix, x_stride, segment.prefix_length, dim_, dst);
-      a.pack_rows(own, x_stride, segment.length, dim_, dst + segment.prefix_length * padded(dim_));
-    } else {
-      a.pack_panels(prefix, x_stride, segment.prefix_length, dim_, 0, true, dst);
-      a.pack_panels(own, x_stride, segment.length, dim_, segment.prefix_length, true, dst);
-    }
-  }
-
- private:
-  Layout layout_;
-  const T* x_;
-  std::span<const Segment> segments_;
-  int64_t heads_, dim_;
-  std::vector<int64_t> begin_;
-  Tensor memory_;
-  T* data_;
-};
-
 template <class T>
 void forward(const Tensor& q, const Tensor& k, const Tensor& v, std::span<const Segment> segments,
              const AttentionShape& shape, Tensor& o, Tensor& lse) {
+  using Keys = PackedKeys<T>;
   const int64_t heads = shape.kv_heads;
-  const Packed<T> keys(Packed<T>::Layout::panels, k, segments, heads, shape.key_dim);
-  const Packed<T> values(Packed<T>::Layout::rows, v, segments, heads, shape.value_dim);
+  const Keys keys(Keys::Layout::panels, k, segments, heads, shape.key_dim);
+  const Keys values(Keys::Layout::rows, v, segments, heads, shape.value_dim);
   parallel_for(static_cast<int64_t>(segments.size()) * heads, [&](int64_t i, int) {
-    keys.pack(static_cast<std::size_t>(i / heads), i % heads);
-    values.pack(static_cast<std::size_t>(i / heads), i % heads);
+    keys.pack_large(static_cast<std::size_t>(i / heads), i % heads);
+    values.pack_large(static_cast<std::size_t>(i / heads), i % heads);
   });
-  std::vector<Sequence<T>> sequences;
-  for (std::size_t i = 0; i < segments.size(); ++i) {
-    const Segment& s = segments[i];
-    sequences.push_back({.begin = s.begin,
-                         .length = s.length,
-                         .first_keys = s.prefix_length + 1,
-                         .keys = keys.of(i, 0),
-                         .values = values.of(i, 0),
-                         .key_stride = keys.stride(s),
-                         .value_stride = values.stride(s)});
-  }
-  attend<T>(q, sequences, shape, o, lse.defined() ? lse.data<T>() : nullptr);
+  std::vector<Sequence> sequences;
+  for (const Segment& s : segments)
+    sequences.push_back({s.begin, s.length, s.prefix_length + 1, is_small(s)});
+  attend<T>(q, sequences, shape, o, lse.defined() ? lse.data<T>() : nullptr,
+            [&](std::size_t i, int64_t g, int worker) {
+              return KeysAndValues<T>{keys.at(i, g, worker), values.at(i, g, worker)};
+            });
 }
 
-// Gradient of the keys (or values) of every segment and query head, as padded rows; gather() adds
-// them up.
-template <class T>
-class KeyGradient {
- public:
-  KeyGradient(Tensor& out, std::span<const Segment> segments, const AttentionShape& shape,
-              int64_t dim)
-      : segments_(segments), shape_(shape), dim_(dim) {
-    if (!out.defined()) return;
-    out_ = out.data<T>();
-    rows_ = out.rows();
-    int64_t numbers = 0;
-    for (const Segment& s : segments) {
-      begin_.push_back(numbers);
-      numbers += shape.heads * row_numbers(keys_of(s), dim);
-    }
-    memory_ = Tensor::empty({numbers}, DTypeOf<T>::value);
-    data_ = memory_.data<T>();
-    parts_.resize(static_cast<std::size_t>((rows_ + kChunk - 1) / kChunk));
-    std::vector<char> seen(static_cast<std::size_t>(rows_), 0);
-    for (std::size_t i = 0; i < segments.size(); ++i) {
-      const Segment& s = segments[i];
-      add_parts({i, s.prefix_begin, s.prefix_length, 0, false}, seen);
-      add_parts({i, s.begin, s.length, s.prefix_length, false}, seen);
-    }
-    if (std::count(seen.begin(), seen.end(), 0) > 0) out.fill(0);
-  }
-
-  T* of(std::size_t s, int64_t head) const {
-    return data_ ? data_ + begin_[s] + head * row_numbers(keys_of(segments_[s]), dim_) : nullptr;
-  }
-
-  // Writes the rows of a chunk, key/value head g: in table order, for each segment its prefix, then
-  // its own rows, each over the heads of the group ascending.
-  void gather(int64_t chunk, int64_t g) const {
-    if (!out_) return;
-    const int64_t begin = chunk * kChunk, end = std::min(begin + kChunk, rows_);
-    const int64_t group = shape_.heads / shape_.kv_heads, stride = shape_.kv_heads * dim_;
-    for (const Part& p : parts_[static_cast<std::size_t>(chunk)]) {
-      const int64_t from = std::max(p.first, begin), to = std::min(p.first + p.length, end);
-      for (int64_t h = g * group; h < (g + 1) * group; ++h)
-        isa().of<T>().attention.unpack_rows(
-            of(p.segment, h) + (p.key + from - p.first) * padded(dim_), to - from, dim_,
-            p.accumulate || h > g * group, out_ + from * stride + g * dim_, stride);
-    }
-  }
-
-  static constexpr int64_t kChunk = 64;  // rows
-
- private:
-  // Rows [first, first + length) of the tensor are the keys `key` ... of a segment; accumulate: an
-  // earlier part had them too.
-  struct Part {
-    std::size_t segment;
-    int64_t first, length, key;
-    bool accumulate;
-  };
-
-  // Hands a part to its chunks, cut where `seen` changes.
-  void add_parts(Part p, std::vector<char>& seen) {
-    const auto at = [&](int64_t n) -> char& { return seen[static_cast<std::size_t>(n)]; };
-    const int64_t end = p.first + p.length, key = p.key - p.first;
-    while (p.first < end) {
-      p.accumulate = at(p.first) != 0;
-      p.key = key + p.first;
-      for (p.length = 0; p.first + p.length < end; ++p.length) {
-        if ((at(p.first + p.length) != 0) != p.accumulate) break;
-        at(p.first + p.length) = 1;
-      }
-      for (int64_t c = p.first / kChunk; c <= (p.first + p.length - 1) / kChunk; ++c)
-        parts_[static_cast<std::size_t>(c)].push_back(p);
-      p.first += p.length;
-    }
-  }
-
-  std::span<const Segment> segments_;
-  AttentionShape shape_;
-  int64_t dim_;
-  T* out_ = nullptr;
-  int64_t rows_ = 0;
-  std::vector<int64_t> begin_;
-  std::vector<std::vector<Part>> parts_;  // of each chunk
-  Tensor memory_;
-  T* data_ = nullptr;
-};
-
+// One task is a query head of a segment, or all heads of a group of a small one.
 template <class T>
 void backward(const Tensor& dout, const Tensor& q, const Tensor& k, const Tensor& v,
               const Tensor& o, const Tensor& lse, std::span<const Segment> segments,
               const AttentionShape& shape, Tensor& dq, Tensor& dk, Tensor& dv) {
+  using Keys = PackedKeys<T>;
+  struct Task {
+    std::size_t segment;
+    int64_t begin, end;  // query heads
+  };
   const AttentionIsa<T>& a = isa().of<T>().attention;
   const int64_t heads = shape.heads, kv_heads = shape.kv_heads, group = heads / kv_heads;
-  const int64_t dim = shape.key_dim, value_dim = shape.value_dim, N = q.rows();
-  const Packed<T> keys(Packed<T>::Layout::panels, k, segments, kv_heads, dim);
-  const Packed<T> key_rows(Packed<T>::Layout::rows, k, segments, kv_heads, dim);
-  const Packed<T> values(Packed<T>::Layout::panels, v, segments, kv_heads, value_dim);
-  const auto count = static_cast<int64_t>(segments.size());
-  parallel_for(count * kv_heads, [&](int64_t i, int) {
+  const int64_t dim = shape.key_dim, value_dim = shape.value_dim;
+  const Keys keys(Keys::Layout::panels, k, segments, kv_heads, dim);
+  const Keys key_rows(Keys::Layout::rows, k, segments, kv_heads, dim);
+  const Keys values(Keys::Layout::panels, v, segments, kv_heads, value_dim);
+  parallel_for(static_cast<int64_t>(segments.size()) * kv_heads, [&](int64_t i, int) {
     const auto s = static_cast<std::size_t>(i / kv_heads);
-    keys.pack(s, i % kv_heads);
-    if (dq.defined()) key_rows.pack(s, i % kv_heads);
-    values.pack(s, i % kv_heads);
+    keys.pack_large(s, i % kv_heads);
+    key_rows.pack_large(s, i % kv_heads);
+    values.pack_large(s, i % kv_heads);
   });
+  std::vector<Task> tasks;
+  for (std::size_t i = 0; i < segments.size(); ++i) {
+    const int64_t step = is_small(segments[i]) ? group : 1;
+    for (int64_t h = 0; h < heads; h += step) tasks.push_back({i, h, h + step});
+  }
   const KeyGradient<T> dkeys(dk, segments, shape, dim), dvalues(dv, segments, shape, value_dim);
   const Scratch<T> scratch(a.backward_scratch(dim, value_dim));
   const T *q_data = q.data<T>(), *o_data = o.data<T>(), *dout_data = dout.data<T>();
   const T* lse_data = lse.data<T>();
   T* dq_data = dq.defined() ? dq.data<T>() : nullptr;
-  parallel_for(count * heads, [&](int64_t i, int worker) {
-    const auto s = static_cast<std::size_t>(i / heads);
-    const Segment& segment = segments[s];
-    const int64_t h = i % heads, g = h / group;
-    const int64_t at_q = (segment.begin * heads + h) * dim;
-    const int64_t at_o = (segment.begin * heads + h) * value_dim;
-    a.backward({.length = segment.length,
-                .first_keys = segment.prefix_length + 1,
-                .q = q_data + at_q,
-                .o = o_data + at_o,
-                .dout = dout_data + at_o,
-                .q_stride = heads * dim,
-                .o_stride = heads * value_dim,
-                .lse = lse_data + h * N + segment.begin,
-                .keys = keys.of(s, g),
-                .values = values.of(s, g),
-                .key_rows = key_rows.of(s, g),
-                .key_dim = dim,
-                .value_dim = value_dim,
-                .scale = static_cast<T>(shape.scale),
-                .dq = dq_data ? dq_data + at_q : nullptr,
-                .dkeys = dkeys.of(s, h),
-                .dvalues = dvalues.of(s, h),
-                .scratch = scratch.of(worker)});
+  parallel_for(static_cast<int64_t>(tasks.size()), [&](int64_t i, int worker) {
+    const Task& t = tasks[static_cast<std::size_t>(i)];
+    const Segment& s = segments[t.segment];
+    const int64_t g = t.begin / group;
+    const T* panels = keys.at(t.segment, g, worker);
+    const T* rows = key_rows.at(t.segment, g, worker);
+    const T* value_panels = values.at(t.segment, g, worker);
+    for (int64_t h = t.begin; h < t.end; ++h) {
+      const int64_t at_q = (s.begin * heads + h) * dim, at_o = (s.begin * heads + h) * value_dim;
+      a.backward({.length = s.length,
+                  .first_keys = s.prefix_length + 1,
+                  .q = q_data + at_q,
+                  .o = o_data + at_o,
+                  .dout = dout_data + at_o,
+                  .q_stride = heads * dim,
+                  .o_stride = heads * value_dim,
+                  .lse = lse_data + h * q.rows() + s.begin,
+                  .keys = panels,
+                  .values = value_panels,
+                  .key_rows = rows,
+                  .key_dim = dim,
+                  .value_dim = value_dim,
+                  .scale = static_cast<T>(shape.scale),
+                  .dq = dq_data ? dq_data + at_q : nullptr,
+                  .dkeys = dkeys.part(t.segment, h, worker),
+                  .dvalues = dvalues.part(t.segment, h, worker),
+                  .scratch = scratch.of(worker)});
+      dkeys.finish(t.segment, h, worker);
+      dvalues.finish(t.segment, h, worker);
+    }
   });
-  const int64_t chunks = (N + KeyGradient<T>::kChunk - 1) / KeyGradient<T>::kChunk;
-  parallel_for(chunks * kv_heads, [&](int64_t i, int) {
-    dkeys.gather(i / kv_heads, i % kv_heads);
-    dvalues.gather(i / kv_heads, i % kv_heads);
-  });
+  for (const KeyGradient<T>* gradient : {&dkeys, &dvalues})
+    parallel_for(gradient->chunks() * kv_heads,
+                 [&](int64_t i, int) { gradient->gather(i / kv_heads, i % kv_heads); });
 }
 
 // Rows that belong to no segment attend to nothing.
@@ -431,18 +284,13 @@ void attention_cached(const Tensor& q, const Tensor& key_cache, const Tensor& va
   const auto run = [&]<class T>() {
     const int64_t key_stride = panel_numbers(capacity, shape.key_dim);
     const int64_t value_stride = row_numbers(capacity, shape.value_dim);
-    std::vector<Sequence<T>> sequences;
-    for (const CacheRows& r : rows) {
-      const int64_t first = r.slot * shape.kv_heads;
-      sequences.push_back({.begin = r.begin,
-                           .length = r.length,
-                           .first_keys = r.position + 1,
-                           .keys = key_cache.data<T>() + first * key_stride,
-                           .values = value_cache.data<T>() + first * value_stride,
-                           .key_stride = key_stride,
-                           .value_stride = value_stride});
-    }
-    attend<T>(q, sequences, shape, o, nullptr);
+    std::vector<Sequence> sequences;
+    for (const CacheRows& r : rows) sequences.push_back({r.begin, r.length, r.position + 1, false});
+    const T *keys = key_cache.data<T>(), *values = value_cache.data<T>();
+    attend<T>(q, sequences, shape, o, nullptr, [&](std::size_t i, int64_t g, int) {
+      const int64_t at = rows[i].slot * shape.kv_heads + g;
+      return KeysAndValues<T>{keys + at * key_stride, values + at * value_stride};
+    });
   };
   dispatch_float(q.dtype(), "cached attention", run);
 }

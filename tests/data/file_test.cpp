@@ -90,6 +90,9 @@ TEST_F(FileTest, MappedFileNamesWhatIsWrong) {
   ASSERT_EQ(::mkfifo(path("pipe").c_str(), 0600), 0);
   EXPECT_EQ(message_of([&] { MappedFile f(path("pipe")); }),
             "cannot read " + path("pipe") + ": it is not a regular file");
+}
+
+TEST_F(FileTest, MappedFileNamesAnUnreadableFile) {
   if (::geteuid() == 0) GTEST_SKIP() << "root may read everything";
   put("secret", "x");
   ::chmod(path("secret").c_str(), 0);

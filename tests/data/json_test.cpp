@@ -50,6 +50,9 @@ TEST(Json, OrderedKeepsTheOrderOfTheFile) {
 
 TEST(Json, NamesLineAndColumn) {
   EXPECT_EQ(refusal("{\n  \"a\": 1,\n  \"b\" 2\n}").substr(0, 26), "x.json: line 3, column 7: ");
+  EXPECT_EQ(message_of([] { json::parse("[1,\n22]", "x", {.max_bytes = 3}); }),
+            "x: 7 bytes of JSON, the limit is 3");
+  EXPECT_EQ(refusal("[1,\n1e999]").substr(0, 26), "x.json: line 2, column 5: ");
   EXPECT_EQ(refusal("{\n  \"a\": 1,\n  \"a\": 2\n}"),
             "x.json: line 3, column 5: key 'a' occurs twice");
 }

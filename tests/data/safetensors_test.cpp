@@ -85,7 +85,7 @@ TEST_F(SafetensorsTest, AcceptsAndRefusesAsListed) {
       EXPECT_NE(message.find(name), std::string::npos) << message;
     }
   }
-  EXPECT_EQ(seen, 26);
+  EXPECT_EQ(seen, 27);
 }
 
 TEST_F(SafetensorsTest, SaysWhatIsWrong) {
@@ -97,10 +97,12 @@ TEST_F(SafetensorsTest, SaysWhatIsWrong) {
   EXPECT_EQ(refusal("{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,8]}}", b8),
             "f: tensor 'a' begins at byte 4 of the buffer, expected 0: a hole");
   EXPECT_EQ(refusal("{\"a\":{\"dtype\":\"F4\",\"shape\":[1],\"data_offsets\":[0,8]}}", b8),
-            "f: line 1, column 17: dtype 'F4' is not supported; known: BOOL U8 I8 F8_E5M2 F8_E4M3 "
+            "f: line 1, column 18: dtype 'F4' is not supported; known: BOOL U8 I8 F8_E5M2 F8_E4M3 "
             "I16 U16 F16 BF16 I32 U32 F32 F64 I64 U64");
+  EXPECT_EQ(refusal("{\"a\":{\"shape\":[2,-1],\"dtype\":\"F32\",\"data_offsets\":[0,8]}}", b8),
+            "f: line 1, column 19: tensor 'a': negative number in its shape");
   EXPECT_EQ(refusal("{\"a\":{\"dtype\":\"F32\",\"shape\":[2]}}", b8),
-            "f: line 1, column 33: tensor 'a' lacks dtype, shape or data_offsets");
+            "f: line 1, column 32: tensor 'a' lacks dtype, shape or data_offsets");
 }
 
 TEST_F(SafetensorsTest, RefusesMoreThanTheList) {
@@ -279,7 +281,7 @@ TEST_F(SafetensorsTest, FoldersOfShards) {
   }
   write_safetensors_folder(folder_, entries, 100);
   EXPECT_FALSE(fs::exists(path("model.safetensors")));
-  EXPECT_TRUE(fs::exists(path("model-00004-of-00004.safetensors")));
+  EXPECT_TRUE(fs::exists(path("model-00005-of-00005.safetensors")));
   const auto folder = SafetensorsFolder::open(folder_);
   EXPECT_EQ(folder.size(), 7u);
   EXPECT_EQ(folder.entries().size(), 7u);

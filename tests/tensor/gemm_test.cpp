@@ -4,10 +4,14 @@
 
 #include <Eigen/Core>
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
+#include <filesystem>
+#include <limits>
 #include <string>
 #include <vector>
 
+#include "tensor/cpu/gemm_eigen.h"
 #include "tensor/cpu/levels.h"
 #include "tensor/kernels.h"
 #include "tensor/parallel.h"
@@ -308,6 +312,48 @@ TYPED_TEST(Gemm, EveryLevelComputesTheChain) {
         for (const bool bt : {false, true})
           for (const bool accumulate : {false, true})
             check_level<TypeParam>(name, s, at, bt, accumulate);
+}
+
+TYPED_TEST(Gemm, EigenComputesTheSameProducts) {
+  using T = TypeParam;
+  for (const Sizes& s : {Sizes{7, 33, 50}, Sizes{1, 5, 3}, Sizes{0, 4, 3}, Sizes{4, 3, 0}})
+    for (const Transpose ta : kBoth)
+      for (const Transpose tb : kBoth)
+        for (const bool accumulate : {false, true}) {
+          const bool at = ta == Transpose::yes, bt = tb == Transpose::yes;
+          const Tensor a = tensor<T>(at ? s.k : s.m, at ? s.m : s.k, 1);
+          const Tensor b = tensor<T>(bt ? s.n : s.k, bt ? s.k : s.n, 2);
+          Tensor c = tensor<T>(s.m, s.n, 3), p = c.clone();
+          const Tensor want = chains<T>(a, ta, b, tb, c, accumulate);
+          cpu::eigen::matmul(a, ta, b, tb, c, accumulate);
+          if (at) p = c.clone();
+          else cpu::eigen::matmul_packed(a, cpu::eigen::pack(b, tb), s.n, p, accumulate);
+          const T bound = T(200) * std::numeric_limits<T>::epsilon();
+          for (int64_t i = 0; i < c.numel(); ++i) {
+            ASSERT_NEAR(c.data<T>()[i], want.data<T>()[i], bound);
+            ASSERT_NEAR(p.data<T>()[i], want.data<T>()[i], bound);
+          }
+        }
+}
+
+TEST(Levels, TheLevelInUseIsTheBestOrTheOneNamed) {
+  const char* named = std::getenv("R1_ISA");
+  EXPECT_EQ(cpu::isa().name, named != nullptr ? std::string(named) : cpu::level_names().back());
+}
+
+// This program again, under each level: threads, packing and all.
+TEST(Levels, EveryLevelPassesTheseTests) {
+  if (std::getenv("R1_ISA") != nullptr) GTEST_SKIP() << "this is such a run";
+  const std::string self = std::filesystem::read_symlink("/proc/self/exe").string();
+  const auto run = [&](const std::string& name, const std::string& filter) {
+    const std::string command =
+        "R1_ISA=" + name + " '" + self + "' --gtest_filter='" + filter + "' > /dev/null 2>&1";
+    return std::system(command.c_str());
+  };
+  const std::string filter =
+      "Levels.TheLevel*:Gemm/*.EveryElement*:Gemm/*.Packed*:Gemm/*.Rows*:Gemm/*.Cuts*";
+  for (const std::string& name : cpu::level_names()) EXPECT_EQ(run(name, filter), 0) << name;
+  EXPECT_NE(run("sse9", "Gemm/*.Cuts*"), 0);
 }
 
 TEST(Levels, UnknownNameListsTheKnown) {

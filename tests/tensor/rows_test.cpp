@@ -138,6 +138,88 @@ TEST_F(Threads, RowsDoNotSeeTheirNeighbours) {
   check_rows_alone<double>();
 }
 
+// The kernels themselves are tested level by level (elementwise_test, row_kernels_test); here, that
+// each member of the table hands its operands to the right one.
+TEST(Rows, ElementwiseMembers) {
+  const auto row = [](std::vector<double> v) { return tensor(v); };
+  const Tensor a = row({0.5, -2, 3}), b = row({4, 5, -6});
+  Tensor y = Tensor::empty({3}, DType::f64);
+  const auto expect = [&](const std::vector<double>& want) {
+    for (std::size_t i = 0; i < 3; ++i) EXPECT_NEAR(y.data<double>()[i], want[i], 1e-15);
+  };
+  cpu::unary(Unary::square, a, y), expect({0.25, 4, 9});
+  cpu::unary(Unary::negate, a, y), expect({-0.5, 2, -3});
+  cpu::unary(Unary::exp, a, y), expect({std::exp(0.5), std::exp(-2), std::exp(3)});
+  cpu::unary(Unary::log, row({1, 2, 3}), y), expect({0, std::log(2), std::log(3)});
+  cpu::unary(Unary::log_sigmoid, row({0, 0, 0}), y);
+  expect({-std::log(2), -std::log(2), -std::log(2)});
+  cpu::binary(Binary::add, a, b, y), expect({4.5, 3, -3});
+  cpu::binary(Binary::subtract, a, b, y), expect({-3.5, -7, 9});
+  cpu::binary(Binary::multiply, a, b, y), expect({2, -10, -18});
+  cpu::binary(Binary::divide, a, b, y), expect({0.125, -0.4, -0.5});
+  cpu::binary(Binary::minimum, a, b, y), expect({0.5, -2, -6});
+  cpu::binary(Binary::maximum, a, b, y), expect({4, 5, 3});
+  cpu::affine(a, 2, 10, y), expect({11, 6, 16});
+  cpu::clamp(a, -1, 1, y), expect({0.5, -1, 1});
+  cpu::fill(y, 1), expect({1, 1, 1});
+  cpu::axpy(-2, a, y), expect({0, 5, -5});
+  cpu::clamp_backward(b, a, -1, 1, y), expect({4, 5, -5});
+  cpu::add_rows(a, y), expect({4.5, 3, -2});
+  cpu::copy(b, y), expect({4, 5, -6});
+}
+
+TEST(Rows, RowMembers) {
+  const std::int64_t N = 3, D = 40;
+  const auto random = [&](unsigned seed) { return random_tensor<double>({N, D}, seed); };
+  const Tensor x = random(1), dy = random(2), w = random_tensor<double>({D}, 3);
+  const auto row = [&](const Tensor& t, std::int64_t n) { return numbers<double>(t.narrow(n, 1)); };
+  Tensor y = Tensor::empty_like(x), rstd = Tensor::empty({N}, DType::f64);
+  Tensor dx = Tensor::zeros({N, D}, DType::f64), dw = Tensor::full({D}, 1, DType::f64);
+  Tensor sums = Tensor::full({D}, 1, DType::f64);
+  cpu::rms_norm_forward(x, w, 1e-2, y, rstd);
+  cpu::rms_norm_backward(dy, x, w, rstd, dx, dw);
+  cpu::sum_rows(x, sums);
+  std::vector<double> want_dw(D, 1), want_sums(D, 1);
+  for (std::int64_t n = 0; n < N; ++n) {
+    const double r = reference::rstd(row(x, n), 1e-2);
+    EXPECT_NEAR(rstd.data<double>()[n], r, 1e-14);
+    expect_close(row(y, n), reference::rms_norm(row(x, n), numbers<double>(w), 1e-2), 16, 1, "y");
+    expect_close(row(dx, n),
+                 reference::rms_norm_gradient(row(dy, n), row(x, n), numbers<double>(w), 1e-2), 40,
+                 1, "dx");
+    for (std::size_t d = 0; d < static_cast<std::size_t>(D); ++d) {
+      want_dw[d] += row(dy, n)[d] * row(x, n)[d] * r;
+      want_sums[d] += row(x, n)[d];
+    }
+  }
+  expect_close(numbers<double>(dw), want_dw, 8, 4, "dw");
+  expect_close(numbers<double>(sums), want_sums, 8, 4, "sums");
+
+  const Tensor cos = random_tensor<double>({7, 10}, 4), sin = random_tensor<double>({7, 10}, 5);
+  const std::vector<std::int32_t> positions = {6, 0, 3};
+  for (bool inverse : {false, true}) {
+    cpu::rope(x, tensor(positions), cos, sin, 2, inverse, y);
+    for (std::int64_t n = 0; n < N; ++n) {
+      const std::int64_t p = positions[static_cast<std::size_t>(n)];
+      expect_close(row(y, n), reference::rope(row(x, n), row(cos, p), row(sin, p), inverse), 8, 4,
+                   "rope");
+    }
+  }
+
+  Tensor dgate = Tensor::empty_like(x), dup = Tensor::empty_like(x);
+  cpu::swiglu_forward(x, dy, y);
+  cpu::swiglu_backward(dy, x, x, dgate, dup);
+  const double g = x.data<double>()[0], s = reference::sigmoid(g), d = dy.data<double>()[0];
+  EXPECT_NEAR(y.data<double>()[0], g * s * d, 1e-15);
+  EXPECT_NEAR(dup.data<double>()[0], d * g * s, 1e-15);
+  EXPECT_NEAR(dgate.data<double>()[0], d * g * (s + g * s * (1 - s)), 1e-15);
+
+  Tensor rows = Tensor::empty({2, 10}, DType::f64);
+  cpu::gather_rows(cos, tensor(std::vector<std::int32_t>{5, 1}), rows);
+  EXPECT_EQ(row(rows, 0), row(cos, 5));
+  EXPECT_EQ(row(rows, 1), row(cos, 1));
+}
+
 // Gradients of parameters summed over two micro-batches have the bits of one batch.
 TEST(Rows, MicroBatchesAccumulateAsOneBatch) {
   const Tensor x = random_tensor<float>({kN, kD}, 1), dy = random_tensor<float>({kN, kD}, 2);

@@ -69,7 +69,9 @@ void check_distribution(std::size_t V, const SampleRow& options) {
   const auto p = reference::truncated<double>({row.begin(), row.end()}, options.temperature,
                                               static_cast<std::size_t>(options.top_k),
                                               options.top_p, options.min_p);
-  const Draws d = draw(row, with_uniforms(options, V > 1000 ? 1500 : 100000));
+  const Draws d = draw(row, with_uniforms(options, V > 1000            ? 1000
+                                                   : options.top_k > 0 ? 20000
+                                                                       : 100000));
   double freedom = 0;
   const double chi = chi_square(d.ids, p, freedom);
   // Mean and deviation of the statistic; 5 deviations are never met by chance.
@@ -93,12 +95,13 @@ TEST(Sample, DrawsFollowTheClaimedProbabilities) {
 
 // A fine grid of uniforms must meet exactly the columns that a full sort keeps.
 TEST(Sample, TruncationKeepsTheSetOfANaiveSort) {
-  constexpr std::size_t kV = 90, kGrid = 5000;
-  for (unsigned seed = 1; seed <= 12; ++seed) {
+  constexpr std::size_t kV = 90, kGrid = 1000;
+  for (unsigned seed = 1; seed <= 96; ++seed) {
     const auto row = random_numbers<double>(kV, seed, -3, 3);
-    const std::vector<double> top_ps = {1, 0.95, 0.5, 0.01}, min_ps = {0, 0.05, 0.4, 1};
+    const std::vector<double> top_ps = {1, 0.95, 0.005 * seed, 0.01 * seed},
+                              min_ps = {0, 0.05, 0.4, 1};
     SampleRow o;
-    o.temperature = 0.5 + 0.1 * seed;
+    o.temperature = 0.5 + 0.02 * seed;
     o.top_p = top_ps[seed % 4];
     o.min_p = min_ps[(seed / 2) % 4];
     o.top_k = std::vector<std::int64_t>{0, 1, 5, 100}[(seed / 3) % 4];
@@ -131,7 +134,8 @@ TEST(Sample, TiesAtTheBorders) {
   EXPECT_EQ(drawn({.top_p = 0.01}), (Ids{1}));        // the smallest set: the lower index
   EXPECT_EQ(drawn({.top_p = 0.65}), (Ids{1, 2, 4}));  // p: 3 -> 0.308, 2 -> 0.113
   EXPECT_EQ(drawn({.min_p = 1}), (Ids{1, 4}));
-  EXPECT_EQ(drawn({.top_p = 0}), (Ids{1}));  // never empty
+  EXPECT_EQ(drawn({.top_p = 0.5, .top_k = 1}), (Ids{1}));  // one of the two is half: enough
+  EXPECT_EQ(drawn({.top_p = 0}), (Ids{1}));                // never empty
 }
 
 // Above and below the sizes where the k-th largest is looked for among the maxima of pieces.
@@ -176,6 +180,24 @@ TEST(Sample, TheNextIntervalBeginsWhereARunningSumEnds) {
   EXPECT_EQ(at(0.7499), 1);
   EXPECT_EQ(at(0.7501), 2);
   EXPECT_EQ(at(std::nextafter(1.0, 0.0)), 2);
+}
+
+// Equal weights are exact: column i owns [i / V, (i + 1) / V), in every block of the vocabulary.
+TEST(Sample, EqualWeightsShareTheUnitInterval) {
+  for (std::size_t V : {4, 4096, 16384}) {
+    const std::vector<float> row(V, 2.5f);
+    std::vector<SampleRow> options;
+    std::vector<std::int32_t> want;
+    for (std::size_t i = 0; i < V; i += std::max<std::size_t>(1, V / 64)) {
+      for (double inside : {0.0, 0.5, 0.999}) {
+        options.push_back({.uniform = (static_cast<double>(i) + inside) / static_cast<double>(V)});
+        want.push_back(static_cast<std::int32_t>(i));
+      }
+    }
+    EXPECT_EQ(draw(row, options).ids, want);
+    for (SampleRow& o : options) o.min_p = 1;  // keeps all: the same draws by the other way
+    EXPECT_EQ(draw(row, options).ids, want);
+  }
 }
 
 TEST(Sample, TokensOfProbabilityZeroAreNeverDrawn) {

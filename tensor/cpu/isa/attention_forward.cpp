@@ -49,11 +49,24 @@ T soften(T* scores, T scale, int64_t keys, int64_t tile_keys, T* max_out) {
   return sum_all<T>(sum)[0];
 }
 
-// The query rows [begin, begin + rows) of a call.
+// Query rows that are worked on together.
 struct Block {
-  int64_t begin, rows, group, first_keys;
+  int64_t rows, first_keys;
+  int64_t token[kAttentionRows] = {}, head[kAttentionRows] = {};
 
-  int64_t keys(int64_t r) const { return first_keys + (begin + r) / group; }  // that row r sees
+  Block(int64_t begin, int64_t end, int64_t group, int64_t first)
+      : rows(end - begin), first_keys(first) {
+    int64_t t = begin / group, h = begin % group;
+    for (int64_t r = 0; r < rows; ++r) {
+      token[r] = t;
+      head[r] = h;
+      if (++h == group) {
+        h = 0;
+        ++t;
+      }
+    }
+  }
+  int64_t keys(int64_t r) const { return first_keys + token[r]; }  // that row r sees
   // Keys that some row of the tile at row t sees.
   int64_t tile_keys(int64_t t) const { return keys(min_of(t + kQueryTile, rows) - 1); }
 };
@@ -94,20 +107,20 @@ void forward_block(const AttentionForward<T>& a, int64_t begin, int64_t end) {
   T* out = query + query_numbers(a.key_dim);
   T* scores = out + kAttentionRows * width;
 
-  const Block block{begin, end - begin, a.group, a.first_keys};
+  const Block block(begin, end, a.group, a.first_keys);
   T max[kAttentionRows], sum[kAttentionRows] = {};
-  for (int64_t r = 0; r < block.rows; ++r) {
-    const int64_t token = (begin + r) / a.group, head = (begin + r) % a.group;
-    pack_query<T>(a.q + token * a.q_stride + head * a.key_dim, r, a.key_dim, query);
-  }
-  score_block<T>(a, block, query, scores);
   for (int64_t r = 0; r < block.rows; ++r)
-    sum[r] = soften<T>(scores + r * kBlockKeys, a.scale, block.keys(r),
-                       block.tile_keys(r / kQueryTile * kQueryTile), &max[r]);
+    pack_query<T>(a.q + block.token[r] * a.q_stride + block.head[r] * a.key_dim, r, a.key_dim,
+                  query);
+  score_block<T>(a, block, query, scores);
+  for (int64_t t = 0; t < block.rows; t += kQueryTile) {
+    const int64_t tile_keys = block.tile_keys(t);
+    for (int64_t r = t; r < min_of(t + kQueryTile, block.rows); ++r)
+      sum[r] = soften<T>(scores + r * kBlockKeys, a.scale, block.keys(r), tile_keys, &max[r]);
+  }
   weigh_values<T>(a, block, scores, out);
   for (int64_t r = 0; r < block.rows; ++r) {
-    const int64_t token = (begin + r) / a.group, head = (begin + r) % a.group;
-    T* o = a.o + token * a.o_stride + head * a.value_dim;
+    T* o = a.o + block.token[r] * a.o_stride + block.head[r] * a.value_dim;
     for (int64_t j = 0; j < a.value_dim; j += L) {
       // Adding 0 turns -0 into 0: which of the two a chain ends in depends on the zeros after it.
       const Vec<T> y = load<T>(out + r * width + j) / sum[r] + T(0);
@@ -118,7 +131,7 @@ void forward_block(const AttentionForward<T>& a, int64_t begin, int64_t end) {
   if (!a.lse) return;
   for (int64_t r = 0; r < block.rows; r += L) store<T>(sum + r, log_lanes<T>(load<T>(sum + r)));
   for (int64_t r = 0; r < block.rows; ++r)
-    a.lse[(begin + r) % a.group * a.lse_stride + (begin + r) / a.group] = max[r] + sum[r];
+    a.lse[block.head[r] * a.lse_stride + block.token[r]] = max[r] + sum[r];
 }
 
 }  // namespace

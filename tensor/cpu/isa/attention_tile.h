@@ -18,6 +18,10 @@ constexpr int kQueryTile = 6, kKeyTile = 4;
 #endif
 static_assert(kAttentionRows % kQueryTile == 0);
 
+// So few rows wait for memory, not for sums: they read wider strips, and ask for what comes next.
+constexpr int kFewRows = kQueryTile / 2;
+constexpr int kWideStrip = 4, kAhead = 1024;
+
 // Scores of a block of query rows lie in blocks of kBlockKeys keys: [keys / kBlockKeys]
 // [kAttentionRows][kBlockKeys]. A tile reads them with a stride known to the compiler.
 constexpr int kBlockKeys = 64;
@@ -33,29 +37,33 @@ template <class T, int R, int W, AOrder O>
 inline __attribute__((always_inline)) void strip(int64_t depth, const T* a, int64_t a_stride,
                                                  const T* b, int64_t b_stride, T* c,
                                                  int64_t c_stride, bool accumulate) {
-  constexpr int L = kLanes<T>;
+  constexpr int L = kLanes<T>, kLineVectors = kVectorBytes < 64 ? 64 / kVectorBytes : 1;
   Vec<T> sum[R][W];
 #pragma GCC unroll 16
   for (int i = 0; i < R; ++i)
-#pragma GCC unroll 2
+#pragma GCC unroll 4
     for (int w = 0; w < W; ++w)
       sum[i][w] = accumulate ? load<T>(c + i * c_stride + w * L) : Vec<T>{};
   for (int64_t k = 0; k < depth; ++k) {
     Vec<T> row[W];
-#pragma GCC unroll 2
+#pragma GCC unroll 4
     for (int w = 0; w < W; ++w) row[w] = load<T>(b + w * L);
+    if constexpr (R <= kFewRows) {
+#pragma GCC unroll 4
+      for (int w = 0; w < W; w += kLineVectors) __builtin_prefetch(b + kAhead + w * L, 0, 3);
+    }
     b += b_stride;
 #pragma GCC unroll 16
     for (int i = 0; i < R; ++i) {
       const Vec<T> x = splat<T>(O == AOrder::rows ? a[i * a_stride] : a[i]);
-#pragma GCC unroll 2
+#pragma GCC unroll 4
       for (int w = 0; w < W; ++w) sum[i][w] += x * row[w];
     }
     a += O == AOrder::rows ? 1 : a_stride;
   }
 #pragma GCC unroll 16
   for (int i = 0; i < R; ++i)
-#pragma GCC unroll 2
+#pragma GCC unroll 4
     for (int w = 0; w < W; ++w) store<T>(c + i * c_stride + w * L, sum[i][w]);
 }
 
@@ -107,7 +115,11 @@ __attribute__((noinline)) void weigh_rows(int64_t rows, int64_t depth, const T* 
         strip<T, kKeyTile, 2, O>(depth, a, kBlockKeys, bj, b_stride, c + j, width, accumulate);
       else strip<T, kKeyTile, 1, O>(depth, a, kBlockKeys, bj, b_stride, c + j, width, accumulate);
     } else {
-      if (j + L < width)
+      if (rows <= kFewRows && j + kWideStrip * L <= width) {
+        strip_rows<T, kFewRows, kWideStrip, O>(rows, depth, a, kBlockKeys, bj, b_stride, c + j,
+                                               width, accumulate);
+        j += (kWideStrip - 2) * L;
+      } else if (j + L < width)
         strip_rows<T, kQueryTile, 2, O>(rows, depth, a, kBlockKeys, bj, b_stride, c + j, width,
                                         accumulate);
       else
