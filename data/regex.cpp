@@ -193,7 +193,7 @@ struct Regex::Matcher::State {
   // Honest patterns step back over a run of spaces once, which counts one step a character.
   void set_limit(size_t bytes) {
     limit_for = bytes;
-    const size_t steps = size_t{1000000} + 4 * std::min(bytes, size_t{1} << 29);
+    const size_t steps = size_t{10000} + 16 * std::min(bytes, size_t{1} << 27);
     pcre2_set_match_limit(context, static_cast<uint32_t>(steps));
     pcre2_set_depth_limit(context, static_cast<uint32_t>(steps));
   }

@@ -34,8 +34,8 @@ TEST(RowKernels, RmsNorm) {
 
 TEST(RowKernels, Rope) {
   for_each_level([]<class T>(const RowIsa<T>& k, const std::string& level) {
-    for (std::size_t half : {1, 2, 3, 4, 6, 8, 16, 17, 32, 33, 64}) {
-      for (std::size_t heads : {1, 3}) {
+    for (std::size_t half : std::vector<std::size_t>{1, 2, 3, 4, 6, 8, 16, 17, 32, 33, 64}) {
+      for (std::size_t heads : std::vector<std::size_t>{1, 3}) {
         const auto x = random_numbers<T>(heads * 2 * half, 1);
         std::vector<T> cos, sin;
         for (T angle : random_numbers<T>(half, 2, -9, 9)) {

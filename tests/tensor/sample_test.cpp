@@ -159,7 +159,7 @@ TEST(Sample, TopKOfAWideVocabulary) {
 }
 
 TEST(Sample, GreedyTakesTheFirstOfTheLargest) {
-  for (std::size_t at : {0, 5, 4095, 4096, 8999}) {
+  for (std::size_t at : std::vector<std::size_t>{0, 5, 4095, 4096, 8999}) {
     auto row = random_numbers<float>(9000, 1);
     row[at] = 7;
     row[8999] = 7;
@@ -184,7 +184,7 @@ TEST(Sample, TheNextIntervalBeginsWhereARunningSumEnds) {
 
 // Equal weights are exact: column i owns [i / V, (i + 1) / V), in every block of the vocabulary.
 TEST(Sample, EqualWeightsShareTheUnitInterval) {
-  for (std::size_t V : {4, 4096, 16384}) {
+  for (std::size_t V : std::vector<std::size_t>{4, 4096, 16384}) {
     const std::vector<float> row(V, 2.5f);
     std::vector<SampleRow> options;
     std::vector<std::int32_t> want;
@@ -240,7 +240,7 @@ TEST(Sample, RefusesWhatHasNoDistribution) {
   const float inf = std::numeric_limits<float>::infinity();
   const float nan = std::numeric_limits<float>::quiet_NaN();
   for (double temperature : {0.0, 1.0}) {
-    for (std::size_t at : {0, 17, 99}) {
+    for (std::size_t at : std::vector<std::size_t>{0, 17, 99}) {
       std::vector<float> row(100, 0);
       row[at] = nan;
       EXPECT_THROW(draw(row, {{.temperature = temperature}}), Error);

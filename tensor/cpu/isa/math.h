@@ -55,7 +55,7 @@ inline Vec<float> log_f32(Vec<float> x) {
   const I tiny = x < splat(1.17549435e-38f);
   const V y = tiny ? x * 8388608.0f : x;
   // y = 2^e m with m in [sqrt(1/2), sqrt(2)); f = m - 1 is exact.
-  const I bits = reinterpret_cast<I>(y);
+  const I bits = reinterpret_cast<I>(y) & 0x7fffffff;
   const I k = (bits - 0x3f3504f3) >> 23;
   const V m = reinterpret_cast<V>(bits - (k << 23));
   const V e = __builtin_convertvector(k, V) - (tiny ? splat(23.0f) : splat(0.0f));
