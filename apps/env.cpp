@@ -20,8 +20,7 @@ void print_text(const ordered_json& env) {
   };
   const auto text = [&](const char* key) { return env[key].get<std::string>(); };
   row("version", text("version"));
-  row("system", text("system") +
-                    (text("distribution").empty() ? "" : ", " + text("distribution")));
+  row("system", text("system") + (text("distribution").empty() ? "" : ", " + text("distribution")));
   row("processor", text("processor"));
   row("cores", fmt::format("{} usable of {}", env["cores"]["usable"].get<int>(),
                            env["cores"]["online"].get<int>()));

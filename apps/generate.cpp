@@ -39,8 +39,8 @@ class Generator {
     const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
     out_.finish();
     flush_out();
-    write_note(fmt::format("{} tokens in {} ({} tokens/s, prompts included)",
-                           format_count(tokens_), format_duration(seconds.count()),
+    write_note(fmt::format("{} tokens in {} ({} tokens/s, prompts included)", format_count(tokens_),
+                           format_duration(seconds.count()),
                            format_si(static_cast<double>(tokens_) / seconds.count())));
     if (interrupted_) throw Interrupted(stop_requested(), "");
   }
@@ -106,8 +106,9 @@ class Generator {
                         prompts_.size() == 1 && sampling_.samples == 1;
     std::optional<StreamDecoder> decoder;
     if (stream) decoder.emplace(*m_.tokenizer, true);
-    Progress progress("token", sampling_.max_new_tokens * sampling_.samples *
-                                   static_cast<std::int64_t>(count), "tokens");
+    Progress progress(
+        "token", sampling_.max_new_tokens * sampling_.samples * static_cast<std::int64_t>(count),
+        "tokens");
     std::int64_t drawn = 0;
     const auto completions = nn::generate(*m_.model, part, sampling_, [&](const auto& c) {
       ++drawn;

@@ -56,8 +56,10 @@ void add_grad(CLI::App& program) {
   add_data(options, &c->data, "lines with \"ids\" or \"text\"");
   add_out(options, &c->out, "G.safetensors", "one tensor per parameter, named as in the model")
       .required();
-  options.add("micro_batch_tokens", &c->micro_batch_tokens, "N",
-              "tokens computed together; the gradient is that of all lines").at_least(1);
+  options
+      .add("micro_batch_tokens", &c->micro_batch_tokens, "N",
+           "tokens computed together; the gradient is that of all lines")
+      .at_least(1);
   add_dtype(options, &c->dtype);
   add_threads(options);
   options.run([c] { run_grad(*c); });

@@ -2,7 +2,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include <CLI/App.hpp>
+#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
@@ -21,13 +21,14 @@ namespace r1::apps {
 namespace {
 
 void add_verbs(CLI::App& program) {
-  add_env(program);
+  add_inspect(program);
   add_score(program);
   add_grad(program);
   add_generate(program);
   add_pretrain(program);
   add_sft(program);
   add_tok(program);
+  add_env(program);
 }
 
 // A file opened by a verb must never become descriptor 0, 1 or 2.
@@ -81,8 +82,8 @@ void without_verb(const CLI::App& app) {
   for (const CLI::App* verb : app.get_subcommands([](const CLI::App*) { return true; }))
     known.push_back(verb->get_name());
   const std::string near = nearest(words[0], known);
-  throw UsageError(fmt::format("unknown {} '{}'{}", words[0][0] == '-' ? "option" : "verb", words[0],
-                               near.empty() ? "" : ", did you mean '" + near + "'?"));
+  throw UsageError(fmt::format("unknown {} '{}'{}", words[0][0] == '-' ? "option" : "verb",
+                               words[0], near.empty() ? "" : ", did you mean '" + near + "'?"));
 }
 
 void run(CLI::App& program, std::vector<std::string> words) {
@@ -93,6 +94,9 @@ void run(CLI::App& program, std::vector<std::string> words) {
     const CLI::App& app = chosen(program);
     write_out(app.help());
     return;
+  } catch (const CLI::ArgumentMismatch& e) {
+    const std::string text = e.what();
+    throw UsageError(text.substr(0, text.find(':')) + ": needs a value");
   } catch (const CLI::ParseError& e) {
     throw UsageError(e.what());
   }
@@ -102,7 +106,8 @@ void run(CLI::App& program, std::vector<std::string> words) {
     return;
   }
   const CLI::App& app = chosen(program);
-  if (app.get_parent() == nullptr || !app.get_subcommands([](const CLI::App*) { return true; }).empty())
+  if (app.get_parent() == nullptr ||
+      !app.get_subcommands([](const CLI::App*) { return true; }).empty())
     without_verb(app);
 }
 

@@ -18,7 +18,8 @@ template <class... Args>
   throw UsageError(fmt::format(format, std::forward<Args>(args)...));
 }
 
-template <class T> bool parse_number(const std::string& text, T& value) {
+template <class T>
+bool parse_number(const std::string& text, T& value) {
   const char* end = text.data() + text.size();
   const auto [stop, error] = std::from_chars(text.data(), end, value);
   return error == std::errc() && stop == end && !text.empty();
@@ -40,7 +41,8 @@ bool parse(const std::string& text, std::string& value) {
   value = text;
   return true;
 }
-template <class T> bool parse(const std::string& text, std::vector<T>& list) {
+template <class T>
+bool parse(const std::string& text, std::vector<T>& list) {
   list.clear();
   for (std::size_t begin = 0; begin <= text.size() && !text.empty();) {
     const std::size_t end = std::min(text.find(',', begin), text.size());
@@ -126,8 +128,8 @@ void Key::State::check_values() const {
     const bool has_min = std::isfinite(min), has_max = std::isfinite(max);
     const std::string lower = fmt::format("{} {}", min_excluded ? "above" : "at least", min);
     const std::string upper = fmt::format("{} {}", max_excluded ? "below" : "at most", max);
-    usage("{}: {} is out of range, it must be {}{}{} ({})", spelling(), x, has_min ? lower : "",
-          has_min && has_max ? " and " : "", has_max ? upper : "", origin);
+    usage("{}: {} is out of range, it must be {}{}{}{}", spelling(), x, has_min ? lower : "",
+          has_min && has_max ? " and " : "", has_max ? upper : "", origin_note());
   };
   struct Each {
     decltype(check)& f;
@@ -147,9 +149,9 @@ void Key::State::check_values() const {
       const auto& all = key.choices;
       if (all.empty() || std::find(all.begin(), all.end(), x) != all.end()) return;
       const std::string near = nearest(x, all);
-      usage("{}: unknown value '{}', {}it must be one of {} ({})", key.spelling(),
+      usage("{}: unknown value '{}', {}it must be one of {}{}", key.spelling(),
             json::printable(x), near.empty() ? "" : "did you mean '" + near + "'? ",
-            fmt::join(all, ", "), key.origin);
+            fmt::join(all, ", "), key.origin_note());
     }
   };
   if (is_set()) std::visit(Each{check, *this}, target);
@@ -164,7 +166,8 @@ Key Options::State::add(Key::State key, const std::string& flags) {
     k.option = app->add_flag(flags, k.help);
   } else {
     // The words are read by resolve(); CLI11 only splits the command line.
-    k.option = app->add_option(flags, [](const CLI::results_t&) { return true; }, k.help);
+    k.option = app->add_option(
+        flags, [](const CLI::results_t&) { return true; }, k.help);
     k.option->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   }
   return Key(&k);
@@ -329,7 +332,8 @@ Key add_json(Options& options, bool* json) {
 Key add_dtype(Options& options, DType* dtype) {
   auto name = std::make_shared<std::string>(name_of(*dtype));
   options.then([name, dtype] { *dtype = *name == "f64" ? DType::f64 : DType::f32; });
-  return options.add("dtype", name.get(), "", "precision of the computation").choices({"f32", "f64"});
+  return options.add("dtype", name.get(), "", "precision of the computation")
+      .choices({"f32", "f64"});
 }
 void add_config(Options& options) {
   options.add("config", &options.state_->config, "F.toml", "recipe with values for these keys")

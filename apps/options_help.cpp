@@ -127,15 +127,17 @@ std::string options_help(const CLI::App& app, const Options::State& options) {
   }
   section(sections, "Options").rows.emplace_back("--help", "this text");
   std::erase_if(sections, [](const Section& s) { return s.rows.empty(); });
-  return fmt::format("{}: {}\n\n{} [OPTIONS]\n{}{}{}", full_name(app), app.get_description(), usage,
-                     render(sections), options.epilog.empty() ? "" : "\n", options.epilog);
+  std::string epilog = options.epilog.empty() ? "" : "\n" + options.epilog;
+  if (!epilog.empty() && epilog.back() != '\n') epilog += '\n';
+  return fmt::format("{}: {}\n\n{} [OPTIONS]\n{}{}", full_name(app), app.get_description(), usage,
+                     render(sections), epilog);
 }
 
 std::string family_help(const CLI::App& app) {
   std::vector<Section> sections;
   for (const CLI::App* verb : app.get_subcommands([](const CLI::App*) { return true; }))
-    section(sections, verb->get_group()).rows.emplace_back(verb->get_name(),
-                                                           verb->get_description());
+    section(sections, verb->get_group().empty() ? "Verbs" : verb->get_group())
+        .rows.emplace_back(verb->get_name(), verb->get_description());
   const std::string name = full_name(app);
   std::string out = fmt::format("{}: {}\n\nUsage: {} VERB [OPTIONS]\n{}", name,
                                 app.get_description(), name, render(sections));

@@ -22,11 +22,13 @@ struct Key::State {
   // "--optim.lr", or "M" for a positional argument: how messages name the key.
   std::string spelling() const { return positional ? name : "--" + name; }
   bool is_set() const { return origin != "default"; }
+  // " (recipe.toml:3)": where a value that is not a flag's comes from.
+  std::string origin_note() const { return origin == "flag" ? "" : " (" + origin + ")"; }
   // The values' type in words: "a number".
   std::string expected() const;
   // Sets the target from a word of the command line or the environment.
   void set(const std::string& text, const std::string& source);
-  void check_values() const;  // range and choices
+  void check_values() const;       // range and choices
   std::string value_text() const;  // as in the help; "" for empty
   std::string toml_value() const;
 };

@@ -15,13 +15,20 @@ constexpr std::uint64_t kMaxRecipeBytes = 1 << 20;
 
 const char* type_name(const toml::node& node) {
   switch (node.type()) {
-    case toml::node_type::table: return "table";
-    case toml::node_type::array: return "array";
-    case toml::node_type::string: return "string";
-    case toml::node_type::integer: return "integer";
-    case toml::node_type::floating_point: return "number";
-    case toml::node_type::boolean: return "true or false";
-    default: return "date or time";
+    case toml::node_type::table:
+      return "table";
+    case toml::node_type::array:
+      return "array";
+    case toml::node_type::string:
+      return "string";
+    case toml::node_type::integer:
+      return "integer";
+    case toml::node_type::floating_point:
+      return "number";
+    case toml::node_type::boolean:
+      return "true or false";
+    default:
+      return "date or time";
   }
 }
 
@@ -51,7 +58,8 @@ bool read(const toml::node& node, std::string& value) {
   value = node.as_string()->get();
   return true;
 }
-template <class T> bool read(const toml::node& node, std::vector<T>& list) {
+template <class T>
+bool read(const toml::node& node, std::vector<T>& list) {
   if (!node.is_array()) return false;
   list.clear();
   for (const toml::node& element : *node.as_array())
@@ -60,7 +68,8 @@ template <class T> bool read(const toml::node& node, std::vector<T>& list) {
 }
 
 // Calls f(dotted key, value node) for everything that is not a table.
-template <class F> void walk(const toml::table& table, const std::string& prefix, F& f) {
+template <class F>
+void walk(const toml::table& table, const std::string& prefix, F& f) {
   for (const auto& [name, node] : table) {
     const std::string key = prefix + std::string(name.str());
     if (node.is_table()) walk(*node.as_table(), key + ".", f);
@@ -86,7 +95,8 @@ std::string toml_text(double x) {
   const std::string text = fmt::format("{}", x);
   return text.find_first_of(".e") == std::string::npos ? text + ".0" : text;
 }
-template <class T> std::string toml_text(const std::vector<T>& list) {
+template <class T>
+std::string toml_text(const std::vector<T>& list) {
   std::string text = "[";
   for (const T& x : list) text += (text.size() > 1 ? ", " : "") + toml_text(x);
   return text + "]";
@@ -122,8 +132,8 @@ void Options::State::read_toml(const std::string& path) {
     if (key == nullptr || key->command_line_only) {
       const std::string near = nearest(name, recipe_keys());
       throw UsageError(fmt::format(
-          "{}: {} '{}'{}", where,
-          key == nullptr ? "unknown key" : "only the command line can set", json::printable(name),
+          "{}: {} '{}'{}", where, key == nullptr ? "unknown key" : "only the command line can set",
+          json::printable(name),
           near.empty() || key != nullptr ? "" : ", did you mean '" + near + "'?"));
     }
     if (key->is_set()) return;
@@ -148,8 +158,8 @@ std::string Options::to_toml() const {
     const bool nested = dot != std::string::npos;
     const std::string table = nested ? k.name.substr(0, dot) : "";
     if (nested && tables.count(table) == 0) order.push_back(table);
-    const std::string line = fmt::format("{} = {}", nested ? k.name.substr(dot + 1) : k.name,
-                                         k.toml_value());
+    const std::string line =
+        fmt::format("{} = {}", nested ? k.name.substr(dot + 1) : k.name, k.toml_value());
     tables[table] += fmt::format("{:<39} # {}\n", line, comment(k.origin));
   }
   std::string text;

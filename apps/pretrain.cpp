@@ -41,9 +41,7 @@ void add_pretrain(CLI::App& program) {
   options.epilog(
       "Example: r1 pretrain --model tests/golden/models/llama_plain --data ids.jsonl --out runs/p "
       "--train.steps 100");
-  options.run([c, options] {
-    train("pretrain", options, *c, [&c] { return random_start(*c); });
-  });
+  options.run([c, options] { train("pretrain", options, *c, [&c] { return random_start(*c); }); });
 }
 
 }  // namespace r1::apps

@@ -179,8 +179,8 @@ std::unique_ptr<LineWriter> RunFolder::open_metrics(std::int64_t step) {
   if (size == 0) return std::make_unique<LineWriter>(path);
 
   const std::string text = read_text_file(path, kMaxMetricsBytes);
-  std::size_t kept = 0;         // bytes that stay
-  std::int64_t last_step = 0;   // of the lines that stay
+  std::size_t kept = 0;        // bytes that stay
+  std::int64_t last_step = 0;  // of the lines that stay
   std::int64_t number = 0;
   while (kept < text.size()) {
     if (last_step >= step) break;

@@ -167,7 +167,8 @@ std::string Progress::line(std::string_view detail, bool last) const {
   std::string text = fmt::format("{} {}", part_, format_count(done_));
   if (total_ > 0) text += fmt::format("/{}", format_count(total_));
   if (!detail.empty()) text += fmt::format("  {}", detail);
-  if (seconds > 0 && units_ > 0) text += fmt::format("  {} {}/s", format_si(units_ / seconds), unit_);
+  if (seconds > 0 && units_ > 0)
+    text += fmt::format("  {} {}/s", format_si(units_ / seconds), unit_);
   if (last) {
     text += fmt::format("  in {}", format_duration(seconds));
   } else if (total_ > 0 && done > 0) {

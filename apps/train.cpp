@@ -51,7 +51,8 @@ class Trainer {
   Trainer(std::string verb, const Options& options, const TrainConfig& c,
           const std::function<StartingPoint()>& start)
       : verb_(std::move(verb)), c_(c), schedule_(schedule_of(c)) {
-    // An existing folder is locked or refused first; a new one is made when model and data are good.
+    // An existing folder is locked or refused first; a new one is made when model and data are
+    // good.
     if (std::filesystem::exists(c.out)) run_.emplace(c.out, c.resume);
     const std::optional<Checkpoint> checkpoint = run_ ? run_->newest_checkpoint() : std::nullopt;
     if (checkpoint) {
@@ -117,8 +118,8 @@ class Trainer {
     write_note(fmt::format(
         "loss: mean over the batch's predicted tokens; AdamW lr {:g} {}, warm-up {}, weight decay "
         "{:g}, clip {:g}; {} sequences a step, {}, seed {}, {}",
-        c_.lr, c_.schedule, c_.warmup_steps, c_.adamw.weight_decay, c_.max_grad_norm,
-        c_.batch_size, name_of(c_.dtype), c_.seed, kernels().name));
+        c_.lr, c_.schedule, c_.warmup_steps, c_.adamw.weight_decay, c_.max_grad_norm, c_.batch_size,
+        name_of(c_.dtype), c_.seed, kernels().name));
     if (step_ > 0) note(fmt::format("{} goes on after step {}", c_.out, step_));
   }
 
@@ -145,8 +146,8 @@ class Trainer {
         [&](std::size_t i) {
           if (stop_requested() != 0) throw Stopped{};
           const std::size_t begin = i == 0 ? 0 : ends[i - 1];
-          const nn::Batch part = nn::make_batch(
-              start_.model->config(), std::span(batch).subspan(begin, ends[i] - begin));
+          const nn::Batch part = nn::make_batch(start_.model->config(),
+                                                std::span(batch).subspan(begin, ends[i] - begin));
           // Sum of the negative log-likelihoods of the micro-batch.
           return affine(sum(nn::target_logprobs(*start_.model, part)), -1, 0);
         },
@@ -158,9 +159,9 @@ class Trainer {
         "{{\"step\":{},\"loss\":{:.17g},\"grad_norm\":{:.17g},\"learning_rate\":{:.17g},"
         "\"num_tokens\":{},\"step_time\":{:.6g}}}",
         step_, stats.loss, stats.grad_norm, lr, tokens_, seconds.count()));
-    progress.update(step_, static_cast<double>(tokens),
-                    fmt::format("loss {:.4f} · grad norm {:.3f} · lr {:.2e}", stats.loss,
-                                stats.grad_norm, lr));
+    progress.update(
+        step_, static_cast<double>(tokens),
+        fmt::format("loss {:.4f} · grad norm {:.3f} · lr {:.2e}", stats.loss, stats.grad_norm, lr));
   }
 
   void save_checkpoint() {
@@ -168,10 +169,9 @@ class Trainer {
     metrics_->sync();
     AtomicFolder folder(run_->checkpoint_path(step_), AtomicFolder::IfExists::replace);
     nn::save_model(folder.path(), *start_.model, start_.files);
-    optim::save_trainer(folder.path(), *optimizer_,
-                        {{"step", step_},
-                         {"num_tokens", tokens_},
-                         {"options", fingerprint(c_, examples_.size())}});
+    optim::save_trainer(
+        folder.path(), *optimizer_,
+        {{"step", step_}, {"num_tokens", tokens_}, {"options", fingerprint(c_, examples_.size())}});
     write_manifest(folder.path());
     folder.commit();
     saved_ = step_;
@@ -180,9 +180,9 @@ class Trainer {
   [[noreturn]] void interrupted(Progress& progress) {
     progress.finish();
     if (step_ > 0) save_checkpoint();
-    throw Interrupted(stop_requested(),
-                      fmt::format("stopped after step {}; the same command with --resume goes on",
-                                  step_));
+    throw Interrupted(
+        stop_requested(),
+        fmt::format("stopped after step {}; the same command with --resume goes on", step_));
   }
 
   void save_final() {
@@ -200,7 +200,8 @@ class Trainer {
                              format_bytes(static_cast<double>(a.peak)));
       }
     }
-    write_note(fmt::format("memory at most {}{}", format_bytes(static_cast<double>(memory::peak_bytes())),
+    write_note(fmt::format("memory at most {}{}",
+                           format_bytes(static_cast<double>(memory::peak_bytes())),
                            parts.empty() ? "" : " (" + parts + ")"));
     write_note(fmt::format("the model is in {}", run_->model_path()));
     write_note(fmt::format("next: r1 generate --model {} --prompt TEXT", c_.out));
@@ -242,8 +243,9 @@ void add_train_options(Options& options, TrainConfig& c) {
   add_out(options, &c.out, "RUN", "the run folder").required();
   options.add("train.steps", &c.steps, "N", "optimizer steps").required().at_least(1);
   options.add("train.batch_size", &c.batch_size, "B", "sequences an optimizer step").at_least(1);
-  options.add("train.micro_batch_tokens", &c.micro_batch_tokens, "T",
-              "tokens computed together; changes memory and speed, not the gradient")
+  options
+      .add("train.micro_batch_tokens", &c.micro_batch_tokens, "T",
+           "tokens computed together; changes memory and speed, not the gradient")
       .at_least(1);
   options.add("train.recompute", &c.recompute, "",
               "compute each block again in backward: less memory, more time");
@@ -256,7 +258,9 @@ void add_train_options(Options& options, TrainConfig& c) {
   options.add("optim.weight_decay", &c.adamw.weight_decay, "D", "on tensors of rank 2 and more")
       .at_least(0);
   options.add("optim.beta1", &c.adamw.beta1, "B", "decay of the first moment").range(0, 1).below(1);
-  options.add("optim.beta2", &c.adamw.beta2, "B", "decay of the second moment").range(0, 1).below(1);
+  options.add("optim.beta2", &c.adamw.beta2, "B", "decay of the second moment")
+      .range(0, 1)
+      .below(1);
   options.add("optim.eps", &c.adamw.eps, "E", "added to the root").at_least(0);
   options.add("optim.max_grad_norm", &c.max_grad_norm, "C", "clip the global norm to this; 0: off")
       .at_least(0);

@@ -100,6 +100,34 @@ Tensor swiglu(const Tensor& gate, const Tensor& up) {
   return y;
 }
 
+Tensor swiglu_linear(const Tensor& gate, const Tensor& up, Parameter& w, Parameter* bias) {
+  Tape* tape = Tape::current();
+  Tensor y;
+  {
+    const Pause pause;
+    y = linear(swiglu(gate, up), w, bias);
+  }
+  if (wants_grad(tape, gate) || wants_grad(tape, up) || wants_grad(tape, w) ||
+      (bias != nullptr && wants_grad(tape, *bias))) {
+    tape->record(y, [=, &w](const Tensor& dy) {
+      const Kernels& kn = k(gate);
+      Tensor h = Tensor::empty_like(gate);
+      if (w.trainable) {
+        kn.swiglu_forward(gate, up, h);
+        kn.matmul(dy, Transpose::yes, h, Transpose::no, w.gradient(), true);
+      }
+      if (bias != nullptr && bias->trainable) kn.sum_rows(dy, bias->gradient());
+      if (!tape->tracks(gate) && !tape->tracks(up)) return;
+      kn.matmul(dy, Transpose::no, w.value, Transpose::no, h, false);  // d loss / d h
+      Tensor dgate = Tensor::empty_like(gate), dup = Tensor::empty_like(up);
+      kn.swiglu_backward(h, gate, up, dgate, dup);
+      tape->add_grad(gate, dgate);
+      tape->add_grad(up, dup);
+    });
+  }
+  return y;
+}
+
 Tensor rope(const Tensor& x, const Tensor& positions, const RopeTable& table,
             std::int64_t heads) {
   R1_CHECK(heads > 0 && x.cols() == heads * 2 * table.cos.cols() &&

@@ -17,7 +17,7 @@ struct Mlp {
     auto optional = [](Parameter& p) { return p.defined() ? &p : nullptr; };
     const Tensor g = linear(x, gate, optional(gate_bias));
     const Tensor u = linear(x, up, optional(up_bias));
-    return linear(swiglu(g, u), down, optional(down_bias));
+    return swiglu_linear(g, u, down, optional(down_bias));
   }
 
   template <class F> void visit(F&& f, const std::string& prefix, const ModelConfig& c) {

@@ -95,10 +95,11 @@ void expect_same_bits(const Outputs& a, const Outputs& b) {
 }
 
 const std::vector<AttentionShape>& shapes() {
-  static const std::vector<AttentionShape> all = {shape_of(1, 1, 16, 16), shape_of(4, 4, 16, 16),
-                                                  shape_of(9, 3, 64, 64), shape_of(4, 1, 20, 12),
-                                                  shape_of(3, 1, 10, 24), shape_of(8, 2, 12, 33),
-                                                  shape_of(2, 2, 1, 1),   shape_of(14, 2, 48, 32)};
+  static const std::vector<AttentionShape> all = {
+      shape_of(1, 1, 16, 16),  shape_of(4, 4, 16, 16),  shape_of(9, 3, 64, 64),
+      shape_of(4, 1, 20, 12),  shape_of(3, 1, 10, 24),  shape_of(8, 2, 12, 33),
+      shape_of(2, 2, 1, 1),    shape_of(14, 2, 48, 32), shape_of(2, 1, 80, 130),
+      shape_of(2, 2, 192, 128)};
   return all;
 }
 
@@ -260,6 +261,21 @@ TEST(Attention, LaterTokensDoNotChangeBits) {
   });
 }
 
+// A weight below 1 times the least negative number is -0; a key that comes later must not turn it
+// into 0.
+TEST(Attention, LaterTokensDoNotChangeTheSignOfZero) {
+  const AttentionShape s{1, 1, 1, 1, 1};
+  const Vector least = {0, -std::numeric_limits<float>::denorm_min(), 0, 0};
+  const Tensor q = Tensor::full({4, 1}, 1, DType::f32),
+               v = Tensor::from(least, {4, 1}).cast(DType::f32);
+  const Tensor k = Tensor::from(Vector{0, -1, 0, 0}, {4, 1}).cast(DType::f32);
+  Tensor all = unset({4, 1}, DType::f32), two = unset({2, 1}, DType::f32), no_lse;
+  cpu::attention_forward(q, k, v, std::vector<Segment>{{0, 4, 0, 0}}, s, all, no_lse);
+  cpu::attention_forward(q.narrow(0, 2), k.narrow(0, 2), v.narrow(0, 2),
+                         std::vector<Segment>{{0, 2, 0, 0}}, s, two, no_lse);
+  expect_same_bits(all.narrow(0, 2), two, "o");
+}
+
 Tensor concatenate(const Tensor& a, const Tensor& b) {
   Tensor y = Tensor::empty({a.rows() + b.rows(), a.cols()}, a.dtype());
   y.narrow(0, a.rows()).copy_from(a);
@@ -376,8 +392,9 @@ TEST(AttentionCache, CopiedSlotContinuesLikeTheOriginal) {
       const Tensor want = run(in, {{0, 60, 0, 0}}, s).o;
       Cache cache(s, 4, 64, dtype);
       cache.step(in.rows(0, 50), {{0, 50, 3, 0}});
-      cpu::cache_copy(3, 0, 45, s, cache.capacity, cache.keys, cache.values);
-      expect_same_bits(cache.step(in.rows(45, 15), {{0, 15, 0, 45}}), want.narrow(45, 15), "copy");
+      // The last key copied is the first of a panel.
+      cpu::cache_copy(3, 0, 33, s, cache.capacity, cache.keys, cache.values);
+      expect_same_bits(cache.step(in.rows(33, 27), {{0, 27, 0, 33}}), want.narrow(33, 27), "copy");
       expect_same_bits(cache.step(in.rows(50, 10), {{0, 10, 3, 50}}), want.narrow(50, 10),
                        "original");
     }

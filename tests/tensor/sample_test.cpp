@@ -69,9 +69,9 @@ void check_distribution(std::size_t V, const SampleRow& options) {
   const auto p = reference::truncated<double>({row.begin(), row.end()}, options.temperature,
                                               static_cast<std::size_t>(options.top_k),
                                               options.top_p, options.min_p);
-  const Draws d = draw(row, with_uniforms(options, V > 1000            ? 1000
-                                                   : options.top_k > 0 ? 20000
-                                                                       : 100000));
+  const bool plain = options.top_k == 0 && options.top_p == 1 && options.min_p == 0;
+  const std::size_t draws = V > 1000 ? 1000 : plain ? 100000 : 20000;
+  const Draws d = draw(row, with_uniforms(options, draws));
   double freedom = 0;
   const double chi = chi_square(d.ids, p, freedom);
   // Mean and deviation of the statistic; 5 deviations are never met by chance.
