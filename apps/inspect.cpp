@@ -1,9 +1,10 @@
 #include "apps/inspect.h"
 
-#include <algorithm>
+#include <cmath>
+#include <cstring>
 #include <filesystem>
-#include <functional>
 #include <map>
+#include <type_traits>
 
 #include "data/gguf_names.h"
 #include "data/json.h"
@@ -18,7 +19,7 @@ namespace {
 using nlohmann::ordered_json;
 
 constexpr std::size_t kLongText = 2000;  // characters of a metadata string that are shown
-constexpr std::size_t kLongArray = 8;    // elements
+constexpr std::size_t kLongArray = 16;   // elements
 
 // A Hugging Face name -> shape, for the comparison of files and configuration.
 using ShapeTable = std::map<std::string, std::vector<std::uint64_t>>;
@@ -49,14 +50,50 @@ struct MetadataValue {
   ordered_json operator()(std::string_view x) const { return text_value(x); }
   ordered_json operator()(const GgufNumbers& x) const {
     if (x.count > kLongArray) return fmt::format("[{} numbers]", x.count);
-    ordered_json list = ordered_json::array();
-    for (const double number : file.get_numbers(key)) list.push_back((*this)(number));
-    return list;
+    switch (x.type) {
+      case GgufValueType::u8:
+        return list_of<std::uint8_t>(x);
+      case GgufValueType::i8:
+        return list_of<std::int8_t>(x);
+      case GgufValueType::u16:
+        return list_of<std::uint16_t>(x);
+      case GgufValueType::i16:
+        return list_of<std::int16_t>(x);
+      case GgufValueType::u32:
+        return list_of<std::uint32_t>(x);
+      case GgufValueType::i32:
+        return list_of<std::int32_t>(x);
+      case GgufValueType::u64:
+        return list_of<std::uint64_t>(x);
+      case GgufValueType::i64:
+        return list_of<std::int64_t>(x);
+      case GgufValueType::f32:
+        return list_of<float>(x);
+      case GgufValueType::f64:
+        return list_of<double>(x);
+      case GgufValueType::boolean:
+        return list_of<std::uint8_t>(x, true);
+      default:
+        return nullptr;
+    }
   }
   ordered_json operator()(const GgufStrings& x) const {
     if (x.count > kLongArray) return fmt::format("[{} strings]", x.count);
     ordered_json list = ordered_json::array();
     for (const std::string_view text : file.get_strings(key)) list.push_back(text_value(text));
+    return list;
+  }
+
+  template <class T>
+  ordered_json list_of(const GgufNumbers& x, bool boolean = false) const {
+    ordered_json list = ordered_json::array();
+    for (std::uint64_t i = 0; i < x.count; ++i) {
+      T value;
+      std::memcpy(&value, x.bytes.data() + i * sizeof value, sizeof value);
+      if (boolean) list.push_back(value != 0);
+      else if constexpr (std::is_integral_v<T>) list.push_back(value);
+      else list.push_back((*this)(static_cast<double>(value)));
+    }
     return list;
   }
 };

@@ -1,5 +1,6 @@
 // `r1 inspect`: what a model or a file of tensors holds.
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <memory>
 
@@ -34,7 +35,7 @@ std::string shape_text(const TensorRow& t) { return fmt::format("({})", fmt::joi
 
 // "rotary base 10,000, llama3 scaling by 8"
 std::string rope_text(const nn::RopeConfig& rope) {
-  std::string text = fmt::format("rotary base {:g}", rope.theta);
+  std::string text = "rotary base " + format_count(std::llround(rope.theta));
   if (rope.type != "default") text += fmt::format(", {} scaling by {:g}", rope.type, rope.factor);
   if (!rope.factors.empty()) text += ", frequency factors of the file";
   return text;

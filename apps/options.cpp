@@ -149,9 +149,9 @@ void Key::State::check_values() const {
       const auto& all = key.choices;
       if (all.empty() || std::find(all.begin(), all.end(), x) != all.end()) return;
       const std::string near = nearest(x, all);
-      usage("{}: unknown value '{}', {}it must be one of {}{}", key.spelling(),
-            json::printable(x), near.empty() ? "" : "did you mean '" + near + "'? ",
-            fmt::join(all, ", "), key.origin_note());
+      usage("{}: unknown value '{}', {}it must be one of {}{}", key.spelling(), json::printable(x),
+            near.empty() ? "" : "did you mean '" + near + "'? ", fmt::join(all, ", "),
+            key.origin_note());
     }
   };
   if (is_set()) std::visit(Each{check, *this}, target);

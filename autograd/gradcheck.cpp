@@ -65,8 +65,8 @@ double differentiate(const ScalarFunction& f, const ParameterList& parameters,
   const double value = y.item();
   recording.backward(y);
   for (std::size_t i = 0; i < points.size(); ++i) {
-    variables.push_back({"input " + std::to_string(i), points[i],
-                         recording.tape().gradient(points[i]), nullptr});
+    variables.push_back(
+        {"input " + std::to_string(i), points[i], recording.tape().gradient(points[i]), nullptr});
   }
   for (const NamedParameter& p : parameters) {
     if (!p.parameter->trainable) continue;
@@ -108,8 +108,7 @@ GradcheckReport gradcheck(const ScalarFunction& f, const ParameterList& paramete
       const double analytic = v.gradient.data<double>()[i];
       const double numeric = difference(evaluate, v, i, options.step, typical);
       const double distance = std::abs(analytic - numeric);
-      const double error =
-          distance == 0 ? 0 : distance / std::max(largest, std::abs(numeric));
+      const double error = distance == 0 ? 0 : distance / std::max(largest, std::abs(numeric));
       ++report.checked;
       if (error <= report.worst) continue;  // false for NaN: it is reported
       report.worst = error;

@@ -35,7 +35,8 @@ Tensor linear(const Tensor& x, Parameter& w, Parameter* bias) {
            "linear: weight {} {} does not fit x {} {}", name_of(w.value.dtype()), w.value.shape(),
            name_of(x.dtype()), x.shape());
   R1_CHECK(bias == nullptr || (bias->value.numel() == M && bias->value.dtype() == x.dtype()),
-           "linear: bias {} does not fit weight {}", bias->value.shape(), w.value.shape());
+           "linear: bias {} {} does not fit weight {} {}", name_of(bias->value.dtype()),
+           bias->value.shape(), name_of(w.value.dtype()), w.value.shape());
   Tensor y = Tensor::empty({N, M}, x.dtype(), x.device());
   k(x).matmul_packed(x, w.packed_transpose(), M, y, false);
   if (bias != nullptr) k(x).add_rows(bias->value, y);
@@ -60,17 +61,16 @@ Tensor embedding(Parameter& table, const Tensor& ids) {
   k(y).gather_rows(table.value, ids, y);
   Tape* tape = Tape::current();
   if (wants_grad(tape, table)) {
-    tape->record(y, [ids, &table](const Tensor& dy) {
-      k(dy).scatter_add_rows(dy, ids, table.gradient());
-    });
+    tape->record(
+        y, [ids, &table](const Tensor& dy) { k(dy).scatter_add_rows(dy, ids, table.gradient()); });
   }
   return y;
 }
 
 Tensor rms_norm(const Tensor& x, Parameter& w, double eps) {
   R1_CHECK(w.value.numel() == x.cols() && w.value.dtype() == x.dtype(),
-           "rms_norm: weight {} {} does not fit x {} {}", name_of(w.value.dtype()),
-           w.value.shape(), name_of(x.dtype()), x.shape());
+           "rms_norm: weight {} {} does not fit x {} {}", name_of(w.value.dtype()), w.value.shape(),
+           name_of(x.dtype()), x.shape());
   Tensor y = Tensor::empty_like(x);
   Tensor rstd = Tensor::empty({x.rows()}, stats_dtype(x.dtype()), x.device());
   k(x).rms_norm_forward(x, w.value, eps, y, rstd);
@@ -85,7 +85,8 @@ Tensor rms_norm(const Tensor& x, Parameter& w, double eps) {
 
 Tensor swiglu(const Tensor& gate, const Tensor& up) {
   R1_CHECK(gate.shape() == up.shape() && gate.dtype() == up.dtype(),
-           "swiglu: gate {} and up {} do not match", gate.shape(), up.shape());
+           "swiglu: gate {} {} and up {} {} do not match", name_of(gate.dtype()), gate.shape(),
+           name_of(up.dtype()), up.shape());
   Tensor y = Tensor::empty_like(gate);
   k(gate).swiglu_forward(gate, up, y);
   Tape* tape = Tape::current();
@@ -128,12 +129,14 @@ Tensor swiglu_linear(const Tensor& gate, const Tensor& up, Parameter& w, Paramet
   return y;
 }
 
-Tensor rope(const Tensor& x, const Tensor& positions, const RopeTable& table,
-            std::int64_t heads) {
+Tensor rope(const Tensor& x, const Tensor& positions, const RopeTable& table, std::int64_t heads) {
   R1_CHECK(heads > 0 && x.cols() == heads * 2 * table.cos.cols() &&
                table.cos.shape() == table.sin.shape(),
            "rope: x {} is not {} heads of twice the table's {} angles", x.shape(), heads,
            table.cos.cols());
+  R1_CHECK(table.cos.dtype() == stats_dtype(x.dtype()) && table.sin.dtype() == table.cos.dtype(),
+           "rope: the table is {}, x {} {} needs {}", name_of(table.cos.dtype()),
+           name_of(x.dtype()), x.shape(), name_of(stats_dtype(x.dtype())));
   R1_CHECK(positions.numel() == x.rows(), "rope: {} positions for {} rows", positions.numel(),
            x.rows());
   check_ids("rope", positions, table.cos.rows());
@@ -155,6 +158,9 @@ Tensor attention(const Tensor& q, const Tensor& key, const Tensor& v,
                  std::span<const Segment> segments, const AttentionShape& s) {
   R1_CHECK(s.kv_heads > 0 && s.heads % s.kv_heads == 0,
            "attention: {} query heads cannot share {} key/value heads", s.heads, s.kv_heads);
+  R1_CHECK(q.dtype() == key.dtype() && q.dtype() == v.dtype(),
+           "attention: q {} {}, k {} {}, v {} {} do not share a dtype", name_of(q.dtype()),
+           q.shape(), name_of(key.dtype()), key.shape(), name_of(v.dtype()), v.shape());
   const std::int64_t N = q.rows();
   R1_CHECK(q.cols() == s.heads * s.key_dim && key.cols() == s.kv_heads * s.key_dim &&
                v.cols() == s.kv_heads * s.value_dim && key.rows() == N && v.rows() == N,
@@ -164,8 +170,7 @@ Tensor attention(const Tensor& q, const Tensor& key, const Tensor& v,
   for (const Segment& seg : segments) {
     R1_CHECK(seg.begin == covered && seg.length >= 0 && seg.prefix_begin >= 0 &&
                  seg.prefix_length >= 0 && seg.prefix_begin + seg.prefix_length <= seg.begin,
-             "attention: segments must cover the {} rows in order, prefixes before their users",
-             N);
+             "attention: segments must cover the {} rows in order, prefixes before their users", N);
     covered += seg.length;
   }
   R1_CHECK(covered == N, "attention: segments cover {} of {} rows", covered, N);

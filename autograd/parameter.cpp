@@ -5,7 +5,8 @@
 namespace r1 {
 
 Tensor& Parameter::gradient() {
-  if (trainable && !grad.defined()) {
+  if (!trainable) return none_ = Tensor();
+  if (!grad.defined()) {
     const memory::Scope scope("gradients");
     grad = Tensor::zeros_like(value);
   }

@@ -36,6 +36,7 @@ class Parameter {
 
  private:
   Tensor packed_;
+  Tensor none_;
 };
 
 // A parameter with its Hugging Face name, in the order in which a model visits them.

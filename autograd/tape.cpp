@@ -1,5 +1,6 @@
 #include "autograd/tape.h"
 
+#include <algorithm>
 #include <atomic>
 
 #include "tensor/kernels.h"
@@ -22,6 +23,12 @@ void Tape::record(Tensor& y, Backward backward) {
 }
 
 void Tape::watch(Tensor& x) { record(x, nullptr); }
+
+bool Tape::tracks(std::int64_t node) const {
+  const auto it = std::lower_bound(nodes_.begin(), nodes_.end(), node,
+                                   [](const Node& n, std::int64_t id) { return n.id < id; });
+  return it != nodes_.end() && it->id == node;
+}
 
 Tensor& Tape::grad(const Tensor& x) {
   bool fresh = false;
@@ -65,19 +72,29 @@ Tensor Tape::gradient(const Tensor& x) const {
 }
 
 void Tape::backward(const Tensor& output, const Tensor& dy) {
-  R1_CHECK(tracks(output), "backward: the output was not recorded on this tape");
+  R1_CHECK(tracks(output),
+           "backward: the output {} was not recorded on this tape, or backward has already run",
+           output.shape());
+  R1_CHECK(dy.shape() == output.shape() && dy.dtype() == output.dtype(),
+           "backward: gradient {} {} does not fit the output {} {}", name_of(dy.dtype()),
+           dy.shape(), name_of(output.dtype()), output.shape());
   add_grad(output, dy);
   const Pause pause;
+  std::vector<Node> watched;
   while (!nodes_.empty()) {
     Node node = std::move(nodes_.back());
     nodes_.pop_back();
-    if (!node.backward) continue;  // watched: its gradient stays
+    if (!node.backward) {  // watched: its gradient stays
+      watched.push_back(std::move(node));
+      continue;
+    }
     const auto it = grads_.find(node.id);
     if (it == grads_.end()) continue;  // nothing reached it
     const Tensor dy_node = std::move(it->second);
     grads_.erase(it);
     node.backward(dy_node);
   }
+  nodes_.assign(watched.rbegin(), watched.rend());
 }
 
 void Tape::backward(const Tensor& loss, double seed) {
@@ -86,10 +103,7 @@ void Tape::backward(const Tensor& loss, double seed) {
   backward(loss, Tensor::full(loss.shape(), seed, loss.dtype()));
 }
 
-Recording::Recording() : previous_(current_tape) {
-  tape_.first_ = next_node.load();
-  current_tape = &tape_;
-}
+Recording::Recording() : previous_(current_tape) { current_tape = &tape_; }
 Recording::~Recording() { current_tape = previous_; }
 
 Pause::Pause() : previous_(current_tape) { current_tape = nullptr; }

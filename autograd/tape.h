@@ -23,9 +23,9 @@ class Tape {
   // Makes x a node without inputs whose gradient is kept: gradient(x) after backward.
   void watch(Tensor& x);
 
-  // True when gradients flow to x: x was recorded or watched on this tape.
+  // True when gradients flow to x: x was watched on this tape, or recorded and not yet replayed.
   bool tracks(const Tensor& x) const { return tracks(x.node()); }
-  bool tracks(std::int64_t node) const { return node >= first_ && node != 0; }
+  bool tracks(std::int64_t node) const;
 
   // The accumulator of d loss / d x for a backward closure to add to: zeros at first.
   // Undefined when x is not tracked: kernels skip an undefined output.
@@ -39,8 +39,9 @@ class Tape {
   Tensor gradient(const Tensor& x) const;  // of a watched tensor; zeros when none arrived
 
   // Replays from the end. dy is d loss / d output; a number for a scalar loss. Each closure is
-  // destroyed as soon as it has run, so activations are freed while backward proceeds.
-  // Throws Error when the output was not recorded here.
+  // destroyed as soon as it has run, so activations are freed while backward proceeds. Afterwards
+  // the tape holds the watched tensors alone: it may record and replay once more, and their
+  // gradients add up. Throws Error when the output was not recorded here, or was replayed already.
   void backward(const Tensor& output, const Tensor& dy);
   void backward(const Tensor& loss, double seed = 1);
 
@@ -50,9 +51,8 @@ class Tape {
     std::int64_t id;
     Backward backward;
   };
-  std::vector<Node> nodes_;
+  std::vector<Node> nodes_;  // id ascending
   std::unordered_map<std::int64_t, Tensor> grads_;
-  std::int64_t first_ = 0;  // identities on this tape start here
   Tensor none_;
 };
 

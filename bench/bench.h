@@ -30,5 +30,7 @@ Timing time_calls(F&& f, double budget = 0.3) {
 
 // The parts; each prints its own table for the given number of threads.
 void gemm_bench(int threads);
+void attention_bench(int threads);
+void rows_bench(int threads);
 
 }  // namespace r1::bench

@@ -87,10 +87,9 @@ void Bpe::encode(std::string_view piece, BpeScratch& scratch, std::vector<int32_
     auto& left = symbols[static_cast<size_t>(top.position)];
     if (left.id < 0 || left.next < 0) continue;  // merged into its left neighbour meanwhile
     auto& right = symbols[static_cast<size_t>(left.next)];
-    // A candidate is outdated when its pair has changed. The result is compared, not the rank:
-    // vocabularies with several merges for one token give the published ids only this way.
+    // A neighbour that has grown since makes another pair.
     const Entry* entry = find(left.id, right.id);
-    if (entry == nullptr || entry->result != top.result) continue;
+    if (entry == nullptr || entry->rank != top.rank) continue;
     left.id = top.result;
     left.next = right.next;
     right.id = -1;

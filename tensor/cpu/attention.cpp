@@ -110,7 +110,7 @@ void attend(const Tensor& q, const std::vector<Sequence>& sequences, const Atten
 }
 
 template <class T>
-void forward(const Tensor& q, const Tensor& k, const Tensor& v, std::span<const Segment> segments,
+void forward(const Tensor& q, const Tensor& k, const Tensor& v, const SegmentList& segments,
              const AttentionShape& shape, Tensor& o, Tensor& lse) {
   using Keys = PackedKeys<T>;
   const int64_t heads = shape.kv_heads;
@@ -121,8 +121,10 @@ void forward(const Tensor& q, const Tensor& k, const Tensor& v, std::span<const 
     values.pack_large(static_cast<std::size_t>(i / heads), i % heads);
   });
   std::vector<Sequence> sequences;
-  for (const Segment& s : segments)
-    sequences.push_back({s.begin, s.length, s.prefix_length + 1, is_small(s)});
+  for (std::size_t i = 0; i < segments.size(); ++i) {
+    const Segment& s = segments[i];
+    sequences.push_back({s.begin, s.length, s.prefix_length + 1, segments.is_small(i)});
+  }
   attend<T>(q, sequences, shape, o, lse.defined() ? lse.data<T>() : nullptr,
             [&](std::size_t i, int64_t g, int worker) {
               return KeysAndValues<T>{keys.at(i, g, worker), values.at(i, g, worker)};
@@ -132,7 +134,7 @@ void forward(const Tensor& q, const Tensor& k, const Tensor& v, std::span<const 
 // One task is a query head of a segment, or all heads of a group of a small one.
 template <class T>
 void backward(const Tensor& dout, const Tensor& q, const Tensor& k, const Tensor& v,
-              const Tensor& o, const Tensor& lse, std::span<const Segment> segments,
+              const Tensor& o, const Tensor& lse, const SegmentList& segments,
               const AttentionShape& shape, Tensor& dq, Tensor& dk, Tensor& dv) {
   using Keys = PackedKeys<T>;
   struct Task {
@@ -153,7 +155,7 @@ void backward(const Tensor& dout, const Tensor& q, const Tensor& k, const Tensor
   });
   std::vector<Task> tasks;
   for (std::size_t i = 0; i < segments.size(); ++i) {
-    const int64_t step = is_small(segments[i]) ? group : 1;
+    const int64_t step = segments.is_small(i) ? group : 1;
     for (int64_t h = 0; h < heads; h += step) tasks.push_back({i, h, h + step});
   }
   const KeyGradient<T> dkeys(dk, segments, shape, dim), dvalues(dv, segments, shape, value_dim);
@@ -212,8 +214,9 @@ void attention_forward(const Tensor& q, const Tensor& k, const Tensor& v,
   check_shape("attention", shape);
   check_segments("attention", segments, q.rows());
   clear_unused(segments, o);
-  dispatch_float(q.dtype(), "attention",
-                 [&]<class T>() { forward<T>(q, k, v, segments, shape, o, lse); });
+  dispatch_float(q.dtype(), "attention", [&]<class T>() {
+    forward<T>(q, k, v, {segments, shape.kv_heads}, shape, o, lse);
+  });
 }
 
 void attention_backward(const Tensor& dout, const Tensor& q, const Tensor& k, const Tensor& v,
@@ -223,7 +226,7 @@ void attention_backward(const Tensor& dout, const Tensor& q, const Tensor& k, co
   check_segments("attention backward", segments, q.rows());
   clear_unused(segments, dq);
   dispatch_float(q.dtype(), "attention backward", [&]<class T>() {
-    backward<T>(dout, q, k, v, o, lse, segments, shape, dq, dk, dv);
+    backward<T>(dout, q, k, v, o, lse, {segments, shape.kv_heads}, shape, dq, dk, dv);
   });
 }
 

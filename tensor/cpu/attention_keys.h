@@ -29,9 +29,23 @@ inline std::int64_t keys_of(const Segment& s) { return s.prefix_length + s.lengt
 
 // A small segment is worked on by one task for each key/value head, which packs its keys into
 // memory of the thread, so that they are still in the nearest cache when they are used. The keys of
-// a larger segment are packed once for many tasks.
+// a larger segment are packed once for many tasks. Which it is never shows in a result.
 constexpr std::int64_t kSmallKeys = 128;
-inline bool is_small(const Segment& s) { return keys_of(s) <= kSmallKeys; }
+
+// The segments of one call.
+struct SegmentList {
+  std::span<const Segment> all;
+  std::int64_t small_keys;  // none is small when there are too few to keep all threads at work
+
+  SegmentList(std::span<const Segment> segments, std::int64_t kv_heads)
+      : all(segments),
+        small_keys(static_cast<std::int64_t>(segments.size()) * kv_heads >= 4 * thread_count()
+                       ? kSmallKeys
+                       : 0) {}
+  std::size_t size() const { return all.size(); }
+  const Segment& operator[](std::size_t i) const { return all[i]; }
+  bool is_small(std::size_t i) const { return keys_of(all[i]) <= small_keys; }
+};
 
 // Memory of a worker of a parallel_for, from one tensor of the call.
 template <class T>
@@ -55,7 +69,7 @@ class PackedKeys {
  public:
   enum class Layout { panels, rows };
 
-  PackedKeys(Layout layout, const Tensor& x, std::span<const Segment> segments, std::int64_t heads,
+  PackedKeys(Layout layout, const Tensor& x, const SegmentList& segments, std::int64_t heads,
              std::int64_t dim)
       : layout_(layout),
         x_(x.data<T>()),
@@ -64,9 +78,9 @@ class PackedKeys {
         dim_(dim),
         small_(numbers(kSmallKeys)) {
     std::int64_t total = 0;
-    for (const Segment& s : segments) {
+    for (std::size_t i = 0; i < segments.size(); ++i) {
       begin_.push_back(total);
-      if (!is_small(s)) total += heads * numbers(keys_of(s));
+      if (!segments.is_small(i)) total += heads * numbers(keys_of(segments[i]));
     }
     memory_ = Tensor::empty({total}, DTypeOf<T>::value);
     data_ = memory_.data<T>();
@@ -74,12 +88,12 @@ class PackedKeys {
 
   // Packs head g of segment i, if it is not small; before the first at().
   void pack_large(std::size_t i, std::int64_t g) const {
-    if (!is_small(segments_[i])) pack(i, g, large(i, g));
+    if (!segments_.is_small(i)) pack(i, g, large(i, g));
   }
 
   // Head g of segment i. That of a small segment holds until the worker's next call.
   const T* at(std::size_t i, std::int64_t g, int worker) const {
-    if (!is_small(segments_[i])) return large(i, g);
+    if (!segments_.is_small(i)) return large(i, g);
     pack(i, g, small_.of(worker));
     return small_.of(worker);
   }
@@ -108,7 +122,7 @@ class PackedKeys {
 
   Layout layout_;
   const T* x_;
-  std::span<const Segment> segments_;
+  SegmentList segments_;
   std::int64_t heads_, dim_;
   Scratch<T> small_;
   std::vector<std::int64_t> begin_;  // of each segment in data_
@@ -122,7 +136,7 @@ class PackedKeys {
 template <class T>
 class KeyGradient {
  public:
-  KeyGradient(Tensor& out, std::span<const Segment> segments, const AttentionShape& shape,
+  KeyGradient(Tensor& out, const SegmentList& segments, const AttentionShape& shape,
               std::int64_t dim)
       : segments_(segments),
         heads_(shape.heads),
@@ -132,7 +146,7 @@ class KeyGradient {
     if (!out.defined()) return;
     out_ = out.data<T>();
     rows_ = out.rows();
-    for (const Segment& s : segments) shared_ = shared_ || s.prefix_length > 0;
+    for (const Segment& s : segments.all) shared_ = shared_ || s.prefix_length > 0;
     chunks_.resize(static_cast<std::size_t>((rows_ + kChunk - 1) / kChunk));
     std::vector<char> seen(static_cast<std::size_t>(rows_), 0);
     std::int64_t total = 0;
@@ -140,6 +154,7 @@ class KeyGradient {
       const Segment& s = segments[i];
       begin_.push_back(total);
       if (!is_local(i)) total += heads_ * row_numbers(keys_of(s), dim);
+      if (s.length == 0) continue;  // no row of it adds to its prefix
       add_parts({i, s.prefix_begin, s.prefix_length, 0, false}, seen);
       add_parts({i, s.begin, s.length, s.prefix_length, false}, seen);
     }
@@ -185,7 +200,7 @@ class KeyGradient {
 
   std::int64_t group() const { return heads_ / kv_heads_; }
   // The one task of a small segment may write the result itself when no other has a part in it.
-  bool is_local(std::size_t i) const { return !shared_ && is_small(segments_[i]); }
+  bool is_local(std::size_t i) const { return !shared_ && segments_.is_small(i); }
 
   void add(const T* rows, std::int64_t first, std::int64_t length, std::int64_t h,
            bool accumulate) const {
@@ -212,7 +227,7 @@ class KeyGradient {
     }
   }
 
-  std::span<const Segment> segments_;
+  SegmentList segments_;
   std::int64_t heads_, kv_heads_, dim_;
   Scratch<T> small_;
   T* out_ = nullptr;

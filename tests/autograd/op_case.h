@@ -73,8 +73,7 @@ inline Tensor tensor_of(const Values& values, const Shape& shape, DType dtype = 
   return Tensor::from(std::span<const double>(values), shape).cast(dtype);
 }
 inline Tensor ids_of(const std::vector<std::int32_t>& ids) {
-  return Tensor::from(std::span<const std::int32_t>(ids),
-                      {static_cast<std::int64_t>(ids.size())});
+  return Tensor::from(std::span<const std::int32_t>(ids), {static_cast<std::int64_t>(ids.size())});
 }
 
 // Random numbers that `dtype` holds exactly.
@@ -114,21 +113,21 @@ inline bool same_bits(const Tensor& a, const Tensor& b) {
                            std::memcmp(a.raw(), b.raw(), a.bytes()) == 0));
 }
 
-struct Run {
+struct Outcome {
   Tensor y, dy;
   std::vector<Tensor> gradients;  // undefined where none was made
   bool recorded = false;
 };
 
-struct RunOptions {
-  int frozen = -1;        // this input wants no gradient
+struct CallOptions {
+  int frozen = -1;  // this input wants no gradient
   bool all_frozen = false;
   int passes = 1;         // as many calls, one backward through their sum
   Tensor cotangent = {};  // random when undefined
 };
 
-inline Run run(const OpCase& c, const Arrays<double>& values, DType dtype,
-               const RunOptions& options = {}) {
+inline Outcome run(const OpCase& c, const Arrays<double>& values, DType dtype,
+                   const CallOptions& options = {}) {
   Recording recording;
   Tape& tape = recording.tape();
   Operands operands;
@@ -138,8 +137,8 @@ inline Run run(const OpCase& c, const Arrays<double>& values, DType dtype,
     const Input& in = c.inputs[i];
     const bool wanted =
         in.differentiable() && !options.all_frozen && options.frozen != static_cast<int>(i);
-    Tensor t = tensor_of(values[i], in.shape,
-                         in.role == Role::constant ? stats_dtype(dtype) : dtype);
+    Tensor t =
+        tensor_of(values[i], in.shape, in.role == Role::constant ? stats_dtype(dtype) : dtype);
     if (in.role == Role::parameter) {
       operands.tensors.emplace_back();
       operands.parameters.emplace_back(t);
@@ -150,7 +149,7 @@ inline Run run(const OpCase& c, const Arrays<double>& values, DType dtype,
       operands.parameters.emplace_back();
     }
   }
-  Run result;
+  Outcome result;
   result.y = c.call(operands);
   result.recorded = tape.tracks(result.y);
   result.dy = options.cotangent.defined()

@@ -16,10 +16,10 @@ using Complex = std::complex<double>;
 
 // The rounding formula: |ours - exact| <= kRounding * u * size, with u the unit roundoff of the
 // dtype and size the sum of the magnitudes of all terms (tests/reference/sized.h).
-constexpr double kRounding = 2;
+constexpr double kRounding = 1;
 
 double unit_roundoff(DType t) {
-  return t == DType::f64 ? 0x1p-53 : t == DType::f32 ? 0x1p-24 : 0x1p-9;
+  return t == DType::f64 ? 0x1p-53 : t == DType::f32 ? 0x1p-24 : 0x1p-8;
 }
 
 struct Expected {
@@ -96,21 +96,20 @@ class Ops : public ::testing::TestWithParam<OpFamily> {
   template <class F>
   void for_each_size(F&& f) {
     for (const Sizes& s : kSizes) {
-      f(GetParam().make(s.rows, s.width),
-        std::to_string(s.rows) + " x " + std::to_string(s.width));
+      f(GetParam().make(s.rows, s.width), std::to_string(s.rows) + " x " + std::to_string(s.width));
     }
   }
 
   // Result and gradients of all differentiable inputs in `dtype`, against the definition.
   double compare_all(const OpCase& c, DType dtype, int passes, const std::string& where) {
     const Arrays<double> values = values_of(c, dtype);
-    const Run r = run(c, values, dtype, {.passes = passes});
+    const Outcome r = run(c, values, dtype, {.passes = passes});
     double worst = compare(r.y, expected_output(c, values), 1, unit_roundoff(dtype), where + " y");
     for (std::size_t i = 0; i < c.inputs.size(); ++i) {
       const std::string what = where + " gradient of input " + std::to_string(i);
       if (!c.inputs[i].differentiable()) continue;
-      if (!r.gradients[i].defined()) {
-        ADD_FAILURE() << what << " is missing";
+      if (!r.gradients[i].defined()) {  // of a parameter that no row has used
+        EXPECT_EQ(r.y.numel(), 0) << what << " is missing";
         continue;
       }
       EXPECT_EQ(r.gradients[i].shape(), c.inputs[i].shape) << what;
@@ -135,7 +134,7 @@ TEST_P(Ops, F32MatchesF64) { compare_sizes(DType::f32); }
 TEST_P(Ops, Bf16MatchesF64) { compare_sizes(DType::bf16); }
 TEST_P(Ops, TwoUsesAddTheirGradients) { compare_sizes(DType::f64, 2); }
 
-void expect_equal(const Run& a, const Run& b, const std::string& what) {
+void expect_equal(const Outcome& a, const Outcome& b, const std::string& what) {
   EXPECT_TRUE(same_bits(a.y, b.y)) << what << " y";
   for (std::size_t i = 0; i < a.gradients.size(); ++i) {
     EXPECT_TRUE(same_bits(a.gradients[i], b.gradients[i])) << what << " gradient of input " << i;
@@ -147,7 +146,7 @@ TEST_P(Ops, ThreadsChangeNoBit) {
   for (const DType dtype : {DType::f64, DType::f32, DType::bf16}) {
     const Arrays<double> values = values_of(c, dtype);
     set_thread_count(1);
-    const Run want = run(c, values, dtype);
+    const Outcome want = run(c, values, dtype);
     for (const int threads : {2, 4}) {
       set_thread_count(threads);
       expect_equal(want, run(c, values, dtype),
@@ -159,18 +158,15 @@ TEST_P(Ops, ThreadsChangeNoBit) {
 TEST_P(Ops, RecordingChangesNoBit) {
   for_each_size([&](const OpCase& c, const std::string& where) {
     const Arrays<double> values = values_of(c, DType::f32);
-    const Run recorded = run(c, values, DType::f32);
-    const Run plain = run(c, values, DType::f32, {.all_frozen = true});
+    const Outcome recorded = run(c, values, DType::f32);
+    const Outcome plain = run(c, values, DType::f32, {.all_frozen = true});
     EXPECT_TRUE(recorded.recorded && same_bits(recorded.y, plain.y)) << where;
   });
 }
 
 // Row n of everything that has rows; the rest as it is.
-OpCase row_of(const OpCase& c, std::int64_t N, std::int64_t n, Arrays<double>& values,
-              const OpFamily& family) {
-  // The case of one row holds its own ids in its reference only, which is not used here.
+OpCase row_of(const OpCase& c, std::int64_t N, std::int64_t n, Arrays<double>& values) {
   OpCase one = c;
-  static_cast<void>(family);
   for (std::size_t i = 0; i < c.inputs.size(); ++i) {
     if (c.inputs[i].role != Role::rows) continue;
     const auto D = static_cast<std::size_t>(c.inputs[i].shape.cols());
@@ -189,11 +185,11 @@ TEST_P(Ops, RowAloneGivesTheBitsOfTheBatch) {
     for (const Sizes& s : {Sizes{13, 9}, Sizes{19, 65}}) {
       const OpCase c = GetParam().make(s.rows, s.width);
       const Arrays<double> values = values_of(c, dtype);
-      const Run batch = run(c, values, dtype);
+      const Outcome batch = run(c, values, dtype);
       for (std::int64_t n = 0; n < s.rows; ++n) {
         Arrays<double> part = values;
-        const OpCase one = row_of(c, s.rows, n, part, GetParam());
-        const Run alone = run(one, part, dtype, {.cotangent = batch.dy.narrow(n, 1)});
+        const OpCase one = row_of(c, s.rows, n, part);
+        const Outcome alone = run(one, part, dtype, {.cotangent = batch.dy.narrow(n, 1)});
         const std::string what = name_of(dtype) + (" row " + std::to_string(n));
         EXPECT_TRUE(same_bits(alone.y, batch.y.narrow(n, 1))) << what;
         for (std::size_t i = 0; i < c.inputs.size(); ++i) {
@@ -210,10 +206,10 @@ TEST_P(Ops, FrozenInputGetsNoGradientAndChangesNoOther) {
   for (const Sizes& s : {Sizes{1, 7}, Sizes{13, 9}}) {
     const OpCase c = GetParam().make(s.rows, s.width);
     const Arrays<double> values = values_of(c, DType::f32);
-    const Run all = run(c, values, DType::f32);
+    const Outcome all = run(c, values, DType::f32);
     for (std::size_t f = 0; f < c.inputs.size(); ++f) {
       if (!c.inputs[f].differentiable()) continue;
-      Run r = run(c, values, DType::f32, {.frozen = static_cast<int>(f)});
+      Outcome r = run(c, values, DType::f32, {.frozen = static_cast<int>(f)});
       EXPECT_FALSE(r.gradients[f].defined()) << "input " << f;
       r.gradients[f] = all.gradients[f];
       if (r.recorded) expect_equal(all, r, "frozen input " + std::to_string(f));

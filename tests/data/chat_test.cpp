@@ -128,6 +128,18 @@ TEST(Chat, WhatEachFormAdds) {
   EXPECT_TRUE(render("qwen3-instruct", quiet).text.ends_with("assistant\n"));
 }
 
+TEST(Chat, OddThinkBlocks) {
+  const Json twice = Json::parse(R"({"messages": [{"role": "user", "content": "q"},
+    {"role": "assistant", "content": "<think>a</think>b</think>c"}]})");
+  EXPECT_EQ(spans_of(render("qwen3", twice))[0], "<think>\na\n</think>\n\nc<|im_end|>");
+  EXPECT_EQ(spans_of(render("deepseek-r1", twice))[0], "c<｜end▁of▁sentence｜>");
+  EXPECT_EQ(spans_of(render("deepseek-v3", twice))[0],
+            "<think>a</think>b</think>c<｜end▁of▁sentence｜>");
+  // Without a question no turn comes after it.
+  const Json alone = Json::parse(R"({"messages": [{"role": "assistant", "content": "x"}]})");
+  EXPECT_EQ(spans_of(render("qwen3", alone))[0], "x<|im_end|>");
+}
+
 TEST(Chat, ToolCalls) {
   const Json talk = Json::parse(R"({"messages": [
     {"role": "user", "content": "q"},
@@ -164,6 +176,9 @@ TEST(Chat, UnknownTemplatesAreRefused) {
   // One changed word is another template; line ends and white space at the end are not.
   std::string text = read_text_file(kGolden + "smollm2/chat_template.jinja");
   EXPECT_EQ(ChatForm::of_template(text + "\n \n", "m").name(), "smollm2");
+  std::string dos;
+  for (const char c : text) dos += c == '\n' ? "\r\n" : std::string(1, c);
+  EXPECT_EQ(ChatForm::of_template(dos, "m").name(), "smollm2");
   text.replace(text.find("helpful"), 7, "Helpful");
   EXPECT_NE(error_of([&] { ChatForm::of_template(text, "m"); }), "");
   EXPECT_EQ(ChatForm::of_template(kChatMlTemplate, "m").name(), "chatml");

@@ -219,6 +219,19 @@ TEST(Tokenizer, LongWordsAndThreads) {
   for (const Ids& out : got) EXPECT_EQ(out, expected);
 }
 
+// More different pieces than are kept, twice.
+TEST(Tokenizer, FullPieceCache) {
+  std::string text;
+  for (int i = 0; i < 70000; ++i) {
+    text += ' ';
+    for (int rest = i; rest > 0; rest /= 26) text += static_cast<char>('a' + rest % 26);
+  }
+  const Tokenizer t = smollm2();
+  const Ids ids = t.encode(text);
+  EXPECT_EQ(t.decode(ids), text);
+  EXPECT_EQ(t.encode(text), ids);
+}
+
 TEST(Tokenizer, AddedTokenFlags) {
   Json root = tiny();
   root["added_tokens"] = {added(300, "<a>"), added(301, "<a><b>"),
@@ -257,7 +270,8 @@ TEST(Tokenizer, PreTokenizerSteps) {
     vocab["-a"] = 302;
     vocab["--"] = 303;
     vocab["\u0120a"] = 304;
-    root["model"]["merges"] = {"a b", "b -", "- a", "- -", "\u0120 a"};
+    vocab["12"] = 305;
+    root["model"]["merges"] = {"a b", "b -", "- a", "- -", "\u0120 a", "1 2"};
     root["pre_tokenizer"] = {
         {"type", "Sequence"},
         {"pretokenizers",
@@ -278,7 +292,13 @@ TEST(Tokenizer, PreTokenizerSteps) {
   EXPECT_EQ(pieces(split("Removed"), "ab--ab"), (Json{"ab", "ab"}));
   EXPECT_EQ(pieces(split("Removed", true), "ab--ab"), (Json{"-", "-"}));
   EXPECT_EQ(pieces(split("MergedWithPrevious"), "b-ab"), (Json{"b-", "ab"}));
+  EXPECT_EQ(pieces(split("MergedWithPrevious"), "a--ab"), (Json{"a", "-", "-", "ab"}));
+  EXPECT_EQ(pieces(split("MergedWithNext"), "--b"), (Json{"-", "-", "b"}));
   EXPECT_EQ(pieces(split("MergedWithNext"), "b-a"), (Json{"b", "-a"}));
+  const Json one = {{"type", "Digits"}, {"individual_digits", true}};
+  const Json all = {{"type", "Digits"}, {"individual_digits", false}};
+  EXPECT_EQ(pieces(one, "ab12"), (Json{"ab", "1", "2"}));
+  EXPECT_EQ(pieces(all, "ab12"), (Json{"ab", "12"}));
   Json root = tiny();
   root["pre_tokenizer"]["add_prefix_space"] = true;
   EXPECT_EQ(load(root).decode(load(root).encode("hello")), " hello");

@@ -1,8 +1,9 @@
 // A number with its derivative along one input and, for both, a size that bounds their rounding
 // errors: running error analysis to first order (Wilkinson; Higham, Accuracy and Stability of
-// Numerical Algorithms, section 3.3). Computed with unit roundoff u in any order of summation, value
-// and derivative are off by a small multiple of u times their sizes: a leaf counts |x|, a product
-// |a| size(b) + |b| size(a) + |ab|, a sum the sum of both. So the size of sum a_i b_i is 3 sum |a_i b_i|.
+// Numerical Algorithms, section 3.3). Computed with unit roundoff u in any order of summation,
+// value and derivative are off by a small multiple of u times their sizes: a leaf counts |x|, a
+// product |a| size(b) + |b| size(a) + |ab|, a sum the sum of both. So the size of sum a_i b_i is 3
+// sum |a_i b_i|.
 #pragma once
 
 #include <cmath>
@@ -75,8 +76,7 @@ struct Sized {
     y.value = f;
     y.size = abs(f1) * size + abs(f);
     y.derivative = f1 * derivative;
-    y.slope_size =
-        abs(f1) * slope_size + abs(derivative) * (abs(f2) * size + 2 * abs(f1));
+    y.slope_size = abs(f1) * slope_size + abs(derivative) * (abs(f2) * size + 2 * abs(f1));
     return y;
   }
 };

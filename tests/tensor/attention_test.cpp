@@ -448,6 +448,16 @@ TEST(Attention, RowsOfNoSegmentGiveZero) {
   EXPECT_EQ(largest(none.dk.to_vector()), 0);
 }
 
+TEST(Attention, SegmentsWithoutRowsAddNothing) {
+  const AttentionShape s = shape_of(4, 2, 20, 12);
+  std::vector<Segment> segments = batches()[4];
+  const Inputs in = make_inputs(rows_of(segments), s, DType::f32);
+  const Outputs want = run(in, segments, s);
+  segments.insert(segments.begin() + 1, {37, 0, 0, 37});
+  segments.push_back({5, 0, 0, 0});
+  expect_same_bits(run(in, segments, s), want);
+}
+
 // Scores far beyond the range of exp.
 TEST(Attention, LargeScoresStayFinite) {
   const AttentionShape s = shape_of(2, 1, 16, 16);

@@ -18,7 +18,8 @@ constexpr int kQueryTile = 6, kKeyTile = 4;
 #endif
 static_assert(kAttentionRows % kQueryTile == 0);
 
-// So few rows wait for memory, not for sums: they read wider strips, and ask for what comes next.
+// So few rows wait for memory, not for sums: they read wider strips, in vectors, and ask early for
+// what comes kAhead numbers later.
 constexpr int kFewRows = kQueryTile / 2;
 constexpr int kWideStrip = 4, kAhead = 1024;
 

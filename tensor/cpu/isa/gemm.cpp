@@ -13,12 +13,14 @@ namespace {
 
 constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-// k of a block: 1 KiB of a row, so that the copy of a tile's A has 16 KiB at most.
+// k of a block of kTilesPerBlock tiles: 1 KiB of a row, so that the copy of a tile's A has 16 KiB
+// at most. Fewer tiles take as much more k: with few rows, B is read in long runs from memory.
 template <class T>
 constexpr int64_t kDepth = 1024 / sizeof(T);
 constexpr int64_t kTilesPerBlock = 8;
-// Fewer panels than this do not repay a copy of A.
+// Fewer panels or rows than this do not repay a copy of A.
 constexpr int64_t kPanelsForCopy = 5;
+constexpr int64_t kRowsForCopy = kTileRows / 2 + 1;
 // Distance between the k of a copied tile: its rows, rounded up to whole vectors.
 template <class T>
 constexpr int64_t kTileStride = ceil_div(kTileRows, kLanes<T>) * kLanes<T>;
@@ -124,9 +126,10 @@ void tiles(int64_t rows, int64_t count, int64_t columns, const TileLoop<T>& t, c
 
 template <class T>
 void product(const GemmBlock<T>& g) {
-  constexpr int64_t kRows = kTilesPerBlock * kTileRows;
-  const bool copy = g.columns > (kPanelsForCopy - 1) * kPanel<T>;
-  const int64_t depth_blocks = ceil_div(g.depth, kDepth<T>), row_blocks = ceil_div(g.rows, kRows);
+  const bool copy = g.rows >= kRowsForCopy && g.columns > (kPanelsForCopy - 1) * kPanel<T>;
+  const int64_t row_blocks = ceil_div(g.rows, kTilesPerBlock * kTileRows);
+  const int64_t most_tiles = row_blocks > 1 ? kTilesPerBlock : ceil_div(g.rows, kTileRows);
+  const int64_t depth_blocks = ceil_div(g.depth, kDepth<T> * kTilesPerBlock / most_tiles);
   for (int64_t kb = 0; kb < depth_blocks; ++kb) {
     const int64_t k0 = g.depth * kb / depth_blocks, k1 = g.depth * (kb + 1) / depth_blocks;
     const T* b = g.packed + k0 * kPanel<T>;
