@@ -1,5 +1,6 @@
 // r1 tok encode|decode|chat: the tokenizer and chat form of a model on JSON lines.
-#include <cstdio>
+#include <cerrno>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <functional>
@@ -45,8 +46,10 @@ void convert_lines(
   const bool from_stdin = config.data == "-";
   const std::string name = from_stdin ? "standard input" : config.data;
   if (!from_stdin) {
+    errno = 0;
     file.open(config.data, std::ios::binary);
-    R1_CHECK(file && !std::filesystem::is_directory(config.data), "{}: cannot be read", name);
+    R1_CHECK(file && !std::filesystem::is_directory(config.data), "{}: cannot be read: {}", name,
+             std::strerror(errno != 0 ? errno : EISDIR));
   }
   std::istream& in = from_stdin ? std::cin : file;
   std::optional<AtomicFile> out;

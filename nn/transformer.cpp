@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "tensor/allocator.h"
+#include "tensor/parallel.h"
 #include "tensor/random.h"
 
 namespace r1::nn {
@@ -75,21 +76,26 @@ KvCache Transformer::make_cache(std::int64_t slots, std::int64_t capacity) const
 void initialise(Transformer& model, std::uint64_t seed) {
   const memory::Scope scope("weights");
   const Random random(seed, Purpose::init);
+  const double range = model.config().initializer_range;
   std::uint32_t index = 0;
   model.visit([&](const std::string& name, Parameter& p, const Shape& shape) {
-    std::vector<double> values(static_cast<std::size_t>(shape.numel()));
-    const bool norm = name.ends_with("norm.weight");
-    const bool bias = name.ends_with(".bias");
-    for (std::size_t i = 0; i < values.size(); ++i) {
-      values[i] = norm   ? 1.0
-                  : bias ? 0.0
-                         : model.config().initializer_range *
-                               random.normal(static_cast<std::uint32_t>(i),
-                                             static_cast<std::uint32_t>(i >> 32), index);
-    }
-    p.value = Tensor::from(values, shape).cast(model.dtype());
+    const std::uint32_t parameter = index++;
     p.value_changed();
-    ++index;
+    if (shape.rank() < 2) {
+      p.value = Tensor::full(shape, name.ends_with(".bias") ? 0 : 1, model.dtype());
+      return;
+    }
+    p.value = Tensor::empty(shape, model.dtype());
+    dispatch_float(model.dtype(), "initialise", [&]<class T>() {
+      T* values = p.value.data<T>();
+      parallel_ranges(shape.numel(), 1 << 14, [&](std::int64_t begin, std::int64_t end) {
+        for (std::int64_t i = begin; i < end; ++i) {
+          values[i] = static_cast<T>(range * random.normal(static_cast<std::uint32_t>(i),
+                                                           static_cast<std::uint32_t>(i >> 32),
+                                                           parameter));
+        }
+      });
+    });
   });
 }
 

@@ -76,7 +76,7 @@ class Transformer {
 };
 
 // Random weights as transformers gives them to a new model: matrices and embeddings
-// N(0, initializer_range), biases 0, norms 1; a pure function of the seed and the names' order.
+// N(0, initializer_range), biases 0, norms 1; a pure function of the seed and the order of the names.
 void initialise(Transformer& model, std::uint64_t seed);
 
 // One packed batch of whole sequences, positions from 0 in each. Throws Error when a sequence is

@@ -87,6 +87,19 @@ TEST(Inspect, LoneFilesNeedNotBeModels) {
             json::parse(R"({"name":"a","dtype":"F32","shape":[3],"bytes":12})"));
 }
 
+TEST(Inspect, MetadataOfEveryType) {
+  const json want = json::parse(read_all(kGolden + "/gguf/kv.json"));
+  const json got = inspect(kGolden + "/gguf/kv.gguf")["metadata"];
+  int compared = 0;
+  for (const auto& [key, entry] : want.items()) {
+    if (!entry.is_object()) continue;  // the table of tensors
+    EXPECT_EQ(got[key], entry["value"]) << key;
+    ++compared;
+  }
+  EXPECT_EQ(compared, static_cast<int>(got.size()));
+  EXPECT_GT(compared, 15);
+}
+
 TEST(Inspect, AConfigurationWithoutWeights) {
   const TemporaryFolder folder;
   fs::copy(kGolden + "/models/qwen3/config.json", folder.file("config.json"));

@@ -35,7 +35,9 @@ TEST(Program, EveryVerbHasHelpThatFitsTheScreen) {
     std::size_t begin = 0;
     for (std::size_t end; (end = help.out.find('\n', begin)) != std::string::npos;
          begin = end + 1) {
-      if (help.out.compare(begin, 2, "  ") == 0) EXPECT_LE(end - begin, 100u) << help.out;
+      if (help.out.compare(begin, 2, "  ") == 0) {
+        EXPECT_LE(end - begin, 100u) << help.out;
+      }
     }
   }
 }

@@ -242,7 +242,7 @@ TEST(Options, WrongFlagsNameTheKey) {
       {{"--optim.rates", "1,-1"}, "--optim.rates: -1 is out of range"},
       {{"--optim.rates", "1,,2"}, "--optim.rates: expected list of numbers, got '1,,2'"},
       {{"--data.shuffle", "yes"}, "--data.shuffle: expected true or false, got 'yes'"},
-      {{"--dtype", "f16"}, "--dtype: unknown value 'f16', did you mean 'f32'? it must be one of"},
+      {{"--dtype", "f16"}, "--dtype: unknown value 'f16', it must be one of f32, f64"},
       {{"--shuffle", "true"}, "unknown option --shuffle, did you mean --data.shuffle?"},
       {{"stray"}, "unexpected argument 'stray'"},
   };
