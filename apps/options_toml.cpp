@@ -158,8 +158,11 @@ std::string Options::to_toml() const {
     const bool nested = dot != std::string::npos;
     const std::string table = nested ? k.name.substr(0, dot) : "";
     if (nested && tables.count(table) == 0) order.push_back(table);
+    // A default in words ("all cores") is no value that could be read back.
+    const bool in_words = !k.is_set() && !k.default_text.empty();
     const std::string line =
-        fmt::format("{} = {}", nested ? k.name.substr(dot + 1) : k.name, k.toml_value());
+        fmt::format("{}{} = {}", in_words ? "# " : "", nested ? k.name.substr(dot + 1) : k.name,
+                    in_words ? k.default_text : k.toml_value());
     tables[table] += fmt::format("{:<39} # {}\n", line, comment(k.origin));
   }
   std::string text;

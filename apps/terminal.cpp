@@ -99,12 +99,7 @@ void install_signal_handlers() {
   sigaction(SIGXFSZ, &action, nullptr);
   action.sa_handler = on_stop_signal;
   action.sa_flags = SA_RESTART;
-  for (const int signal : {SIGINT, SIGTERM}) {
-    // A parent that ignores a signal (nohup, a background job of a script) has its reasons.
-    struct sigaction before {};
-    sigaction(signal, nullptr, &before);
-    if (before.sa_handler != SIG_IGN) sigaction(signal, &action, nullptr);
-  }
+  for (const int signal : {SIGINT, SIGTERM}) sigaction(signal, &action, nullptr);
 }
 
 int stop_requested() { return stop_signal; }

@@ -1,6 +1,7 @@
 // Files: read-only mappings, writes that are whole or absent, and append-only line files.
-// Every failure is an r1::Error of one line that names the path and the system's reason. A file-size
-// limit (RLIMIT_FSIZE) is reported as "File too large" when the program ignores SIGXFSZ, as ours do.
+// Every failure is an r1::Error of one line that names the path and the system's reason. A
+// file-size limit (RLIMIT_FSIZE) is reported as "File too large" when the program ignores SIGXFSZ,
+// as ours do.
 #pragma once
 
 #include <cstddef>

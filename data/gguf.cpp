@@ -38,11 +38,12 @@ constexpr TypeInfo kTypes[] = {
 
 // Names of all the types of ggml, so that a refusal can say what it refuses.
 constexpr const char* kAllTypeNames[] = {
-    "F32",     "F16",     "Q4_0",    "Q4_1",    "Q4_2",     "Q4_3",     "Q5_0",     "Q5_1",
-    "Q8_0",    "Q8_1",    "Q2_K",    "Q3_K",    "Q4_K",     "Q5_K",     "Q6_K",     "Q8_K",
-    "IQ2_XXS", "IQ2_XS",  "IQ3_XXS", "IQ1_S",   "IQ4_NL",   "IQ3_S",    "IQ2_S",    "IQ4_XS",
-    "I8",      "I16",     "I32",     "I64",     "F64",      "IQ1_M",    "BF16",     "Q4_0_4_4",
-    "Q4_0_4_8", "Q4_0_8_8", "TQ1_0", "TQ2_0",   "IQ4_NL_4_4", "IQ4_NL_4_8", "IQ4_NL_8_8", "MXFP4"};
+    "F32",   "F16",        "Q4_0",       "Q4_1",       "Q4_2",     "Q4_3",     "Q5_0",
+    "Q5_1",  "Q8_0",       "Q8_1",       "Q2_K",       "Q3_K",     "Q4_K",     "Q5_K",
+    "Q6_K",  "Q8_K",       "IQ2_XXS",    "IQ2_XS",     "IQ3_XXS",  "IQ1_S",    "IQ4_NL",
+    "IQ3_S", "IQ2_S",      "IQ4_XS",     "I8",         "I16",      "I32",      "I64",
+    "F64",   "IQ1_M",      "BF16",       "Q4_0_4_4",   "Q4_0_4_8", "Q4_0_8_8", "TQ1_0",
+    "TQ2_0", "IQ4_NL_4_4", "IQ4_NL_4_8", "IQ4_NL_8_8", "MXFP4"};
 
 const TypeInfo* find_type(std::uint32_t value) {
   for (const TypeInfo& info : kTypes)
@@ -58,13 +59,17 @@ std::uint64_t bytes_of(GgufValueType type) {
   switch (type) {
     case GgufValueType::u8:
     case GgufValueType::i8:
-    case GgufValueType::boolean: return 1;
+    case GgufValueType::boolean:
+      return 1;
     case GgufValueType::u16:
-    case GgufValueType::i16: return 2;
+    case GgufValueType::i16:
+      return 2;
     case GgufValueType::u32:
     case GgufValueType::i32:
-    case GgufValueType::f32: return 4;
-    default: return 8;
+    case GgufValueType::f32:
+      return 4;
+    default:
+      return 8;
   }
 }
 
@@ -126,17 +131,28 @@ T load(const std::byte* p) {
 // A number of a file as one of the wide types; bool separately.
 GgufValue scalar(GgufValueType type, const std::byte* p) {
   switch (type) {
-    case GgufValueType::u8: return std::uint64_t{load<std::uint8_t>(p)};
-    case GgufValueType::i8: return std::int64_t{load<std::int8_t>(p)};
-    case GgufValueType::u16: return std::uint64_t{load<std::uint16_t>(p)};
-    case GgufValueType::i16: return std::int64_t{load<std::int16_t>(p)};
-    case GgufValueType::u32: return std::uint64_t{load<std::uint32_t>(p)};
-    case GgufValueType::i32: return std::int64_t{load<std::int32_t>(p)};
-    case GgufValueType::u64: return load<std::uint64_t>(p);
-    case GgufValueType::i64: return load<std::int64_t>(p);
-    case GgufValueType::f32: return static_cast<double>(load<float>(p));
-    case GgufValueType::f64: return load<double>(p);
-    default: return load<std::uint8_t>(p) != 0;
+    case GgufValueType::u8:
+      return std::uint64_t{load<std::uint8_t>(p)};
+    case GgufValueType::i8:
+      return std::int64_t{load<std::int8_t>(p)};
+    case GgufValueType::u16:
+      return std::uint64_t{load<std::uint16_t>(p)};
+    case GgufValueType::i16:
+      return std::int64_t{load<std::int16_t>(p)};
+    case GgufValueType::u32:
+      return std::uint64_t{load<std::uint32_t>(p)};
+    case GgufValueType::i32:
+      return std::int64_t{load<std::int32_t>(p)};
+    case GgufValueType::u64:
+      return load<std::uint64_t>(p);
+    case GgufValueType::i64:
+      return load<std::int64_t>(p);
+    case GgufValueType::f32:
+      return static_cast<double>(load<float>(p));
+    case GgufValueType::f64:
+      return load<double>(p);
+    default:
+      return load<std::uint8_t>(p) != 0;
   }
 }
 
@@ -233,8 +249,7 @@ class Reader {
     }
     GgufNumbers numbers;
     numbers.type = type;
-    numbers.count =
-        cursor_.read_count(bytes_of(type), kMaxArray, "number of elements in an array");
+    numbers.count = cursor_.read_count(bytes_of(type), kMaxArray, "number of elements in an array");
     numbers.bytes = cursor_.take(numbers.count * bytes_of(type), "an array");
     if (type == GgufValueType::boolean) check_booleans(numbers.bytes, key);
     return numbers;
@@ -273,8 +288,8 @@ class Reader {
     R1_CHECK(t.shape.cols() % info.elements == 0,
              "{}: tensor '{}': rows of {} elements are no whole number of {} blocks of {}", where_,
              name, t.shape.cols(), info.name, info.elements);
-    R1_CHECK(elements / info.elements <= kMax / info.bytes,
-             "{}: tensor '{}': its size overflows", where_, name);
+    R1_CHECK(elements / info.elements <= kMax / info.bytes, "{}: tensor '{}': its size overflows",
+             where_, name);
     return t;
   }
 

@@ -22,10 +22,19 @@ namespace r1 {
 
 // Tensor types that can be read; values as in files. Quantised ones are made of blocks.
 enum class GgmlType : std::uint32_t {
-  f32 = 0, f16 = 1, q4_0 = 2, q4_1 = 3, q5_0 = 6, q5_1 = 7, q8_0 = 8, q4_k = 12, q5_k = 13,
-  q6_k = 14, bf16 = 30
+  f32 = 0,
+  f16 = 1,
+  q4_0 = 2,
+  q4_1 = 3,
+  q5_0 = 6,
+  q5_1 = 7,
+  q8_0 = 8,
+  q4_k = 12,
+  q5_k = 13,
+  q6_k = 14,
+  bf16 = 30
 };
-const char* name_of(GgmlType type);        // "Q4_K"
+const char* name_of(GgmlType type);          // "Q4_K"
 std::int64_t block_elements(GgmlType type);  // 1, 32 or 256
 std::int64_t block_bytes(GgmlType type);
 
@@ -37,7 +46,19 @@ struct GgufTensor {
 };
 
 enum class GgufValueType : std::uint32_t {
-  u8, i8, u16, i16, u32, i32, f32, boolean, string, array, u64, i64, f64
+  u8,
+  i8,
+  u16,
+  i16,
+  u32,
+  i32,
+  f32,
+  boolean,
+  string,
+  array,
+  u64,
+  i64,
+  f64
 };
 
 // Numbers or booleans of one type, as they lie in the file (unaligned, little-endian).

@@ -20,17 +20,13 @@ using NamePair = std::pair<std::string_view, std::string_view>;  // GGUF, Huggin
 constexpr NamePair kTopNames[] = {
     {"token_embd", "model.embed_tokens"}, {"output_norm", "model.norm"}, {"output", "lm_head"}};
 
-constexpr NamePair kBlockNames[] = {{"attn_norm", "input_layernorm"},
-                                    {"attn_q", "self_attn.q_proj"},
-                                    {"attn_k", "self_attn.k_proj"},
-                                    {"attn_v", "self_attn.v_proj"},
-                                    {"attn_output", "self_attn.o_proj"},
-                                    {"attn_q_norm", "self_attn.q_norm"},
-                                    {"attn_k_norm", "self_attn.k_norm"},
-                                    {"ffn_norm", "post_attention_layernorm"},
-                                    {"ffn_gate", "mlp.gate_proj"},
-                                    {"ffn_up", "mlp.up_proj"},
-                                    {"ffn_down", "mlp.down_proj"}};
+constexpr NamePair kBlockNames[] = {
+    {"attn_norm", "input_layernorm"},    {"attn_q", "self_attn.q_proj"},
+    {"attn_k", "self_attn.k_proj"},      {"attn_v", "self_attn.v_proj"},
+    {"attn_output", "self_attn.o_proj"}, {"attn_q_norm", "self_attn.q_norm"},
+    {"attn_k_norm", "self_attn.k_norm"}, {"ffn_norm", "post_attention_layernorm"},
+    {"ffn_gate", "mlp.gate_proj"},       {"ffn_up", "mlp.up_proj"},
+    {"ffn_down", "mlp.down_proj"}};
 
 constexpr std::string_view kRopeFactors = "rope_freqs.weight";
 constexpr std::int64_t kMaxWidth = std::int64_t{1} << 40;
@@ -157,8 +153,7 @@ void add_rope(const Keys& k, std::int64_t head_dim, nlohmann::json& config) {
   std::string type = file.get_string_or(k.key("rope.scaling.type"), "none");
   const bool old_linear = k.has("rope.scale_linear");
   if (type == "none" && old_linear) type = "linear";
-  const double factor =
-      k.number_or(old_linear ? "rope.scale_linear" : "rope.scaling.factor", 1.0);
+  const double factor = k.number_or(old_linear ? "rope.scale_linear" : "rope.scaling.factor", 1.0);
   R1_CHECK(type == "none" || type == "linear" || type == "yarn",
            "{}: rope scaling '{}' is not supported (none, linear and yarn are)", file.where(),
            json::printable(type));
@@ -174,8 +169,7 @@ void add_rope(const Keys& k, std::int64_t head_dim, nlohmann::json& config) {
     R1_CHECK(rope["rope_type"] == "default", "{}: both {} and rope scaling '{}'", file.where(),
              kRopeFactors, type);
     const Tensor values = read_tensor(*t, DType::f32, file.where());
-    const std::vector<float> divisors(values.data<float>(),
-                                      values.data<float>() + values.numel());
+    const std::vector<float> divisors(values.data<float>(), values.data<float>() + values.numel());
     for (const float d : divisors)
       R1_CHECK(std::isfinite(d) && d > 0, "{}: {} holds {}, not a positive number", file.where(),
                kRopeFactors, d);
@@ -229,8 +223,7 @@ std::vector<HfTensor> hf_tensors(const GgufFile& file) {
     R1_CHECK(!hf.name.empty(), "{}: tensor '{}' belongs to no dense {} model", file.where(),
              json::printable(t.name), k.architecture);
     if (permuted && hf.name.find(".q_proj.") != std::string::npos) hf.permuted_heads = k.heads();
-    if (permuted && hf.name.find(".k_proj.") != std::string::npos)
-      hf.permuted_heads = k.kv_heads();
+    if (permuted && hf.name.find(".k_proj.") != std::string::npos) hf.permuted_heads = k.kv_heads();
     result.push_back(std::move(hf));
   }
   return result;
@@ -257,31 +250,31 @@ nlohmann::json hf_config(const GgufFile& file) {
   R1_CHECK(embedding.shape.rank() == 2, "{}: token_embd.weight has shape {}, expected 2 dimensions",
            file.where(), embedding.shape.str());
   const std::int64_t vocab = embedding.shape[0], D = k.head_dim();
-  R1_CHECK(k.width_or("vocab_size", vocab) == vocab, "{}: {} is {}, but token_embd.weight has {} rows",
-           file.where(), k.key("vocab_size"), k.width("vocab_size"), vocab);
+  R1_CHECK(k.width_or("vocab_size", vocab) == vocab,
+           "{}: {} is {}, but token_embd.weight has {} rows", file.where(), k.key("vocab_size"),
+           k.width("vocab_size"), vocab);
   R1_CHECK(k.width_or("attention.value_length", D) == D,
            "{}: {} differs from the length of keys {}", file.where(),
            k.key("attention.value_length"), D);
   const bool is_llama = k.architecture == "llama";
-  nlohmann::json config = {
-      {"architectures",
-       {is_llama ? "LlamaForCausalLM"
-        : k.architecture == "qwen2" ? "Qwen2ForCausalLM"
-                                    : "Qwen3ForCausalLM"}},
-      {"model_type", k.architecture},
-      {"hidden_size", k.width("embedding_length")},
-      {"intermediate_size", k.same_for_all_layers("feed_forward_length")},
-      {"num_hidden_layers", k.width("block_count")},
-      {"num_attention_heads", k.heads()},
-      {"num_key_value_heads", k.kv_heads()},
-      {"head_dim", D},
-      {"max_position_embeddings", k.width("context_length")},
-      {"rms_norm_eps", k.number_or("attention.layer_norm_rms_epsilon", 1e-6)},
-      {"vocab_size", vocab},
-      {"hidden_act", "silu"},
-      {"tie_word_embeddings", file.find("output.weight") == nullptr},
-      {"torch_dtype", "float32"},
-      {"dtype", "float32"}};
+  nlohmann::json config = {{"architectures",
+                            {is_llama                    ? "LlamaForCausalLM"
+                             : k.architecture == "qwen2" ? "Qwen2ForCausalLM"
+                                                         : "Qwen3ForCausalLM"}},
+                           {"model_type", k.architecture},
+                           {"hidden_size", k.width("embedding_length")},
+                           {"intermediate_size", k.same_for_all_layers("feed_forward_length")},
+                           {"num_hidden_layers", k.width("block_count")},
+                           {"num_attention_heads", k.heads()},
+                           {"num_key_value_heads", k.kv_heads()},
+                           {"head_dim", D},
+                           {"max_position_embeddings", k.width("context_length")},
+                           {"rms_norm_eps", k.number_or("attention.layer_norm_rms_epsilon", 1e-6)},
+                           {"vocab_size", vocab},
+                           {"hidden_act", "silu"},
+                           {"tie_word_embeddings", file.find("output.weight") == nullptr},
+                           {"torch_dtype", "float32"},
+                           {"dtype", "float32"}};
   if (k.architecture != "qwen2") {
     config["attention_bias"] = file.find("blk.0.attn_q.bias") != nullptr;
     if (is_llama) config["mlp_bias"] = file.find("blk.0.ffn_up.bias") != nullptr;

@@ -50,7 +50,7 @@ class Adapter {
 
   // What is known about the place of an error beyond how far the text was read.
   std::size_t error_position() const { return error_position_; }  // 0: nothing
-  bool in_number() const { return in_number_; }                    // one character may be too many
+  bool in_number() const { return in_number_; }                   // one character may be too many
 
   bool null() { return events_.null(), true; }
   bool boolean(bool v) { return events_.boolean(v), true; }
@@ -77,8 +77,7 @@ class Adapter {
   bool end_object() { return --depth_, events_.end_object(), true; }
   bool start_array(std::size_t) { return deeper(), events_.begin_array(), true; }
   bool end_array() { return --depth_, events_.end_array(), true; }
-  bool parse_error(std::size_t position, const std::string&,
-                   const nlohmann::json::exception& e) {
+  bool parse_error(std::size_t position, const std::string&, const nlohmann::json::exception& e) {
     error_position_ = position;
     // "[json.exception...] parse error at line 1, column 5: syntax error while parsing value -
     // invalid literal; last read: 'x'": the part in the middle is what a reader needs.
@@ -91,9 +90,7 @@ class Adapter {
   }
 
  private:
-  void deeper() {
-    R1_CHECK(++depth_ <= max_depth_, "nested deeper than {} levels", max_depth_);
-  }
+  void deeper() { R1_CHECK(++depth_ <= max_depth_, "nested deeper than {} levels", max_depth_); }
 
   Events& events_;
   int max_depth_;
@@ -285,8 +282,7 @@ double get_number_or(const Value& object, std::string_view key, double fallback,
   const Value* v = find(object, key, where);
   return v == nullptr ? fallback : as_number(*v, key, where);
 }
-bool get_bool_or(const Value& object, std::string_view key, bool fallback,
-                 std::string_view where) {
+bool get_bool_or(const Value& object, std::string_view key, bool fallback, std::string_view where) {
   const Value* v = find(object, key, where);
   return v == nullptr ? fallback : as_bool(*v, key, where);
 }

@@ -12,7 +12,7 @@
 
 namespace r1::json {
 
-using Value = nlohmann::json;                  // keys sorted
+using Value = nlohmann::json;                 // keys sorted
 using OrderedValue = nlohmann::ordered_json;  // keys in the order of the file
 
 struct Limits {

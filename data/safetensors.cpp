@@ -132,15 +132,19 @@ class HeaderReader : public json::Events {
   std::string tensor_name() const { return json::printable(entries.back().tensor.name); }
   [[noreturn]] void unexpected(const char* what) const {
     switch (at_) {
-      case At::start: fail("the header is a {}, not an object", what);
-      case At::top: fail("'{}' is a {}, not an object", json::printable(name_), what);
+      case At::start:
+        fail("the header is a {}, not an object", what);
+      case At::top:
+        fail("'{}' is a {}, not an object", json::printable(name_), what);
       case At::metadata:
         fail("__metadata__ '{}' is a {}, not a string", json::printable(name_), what);
       case At::entry:
         fail("tensor '{}': {} in field '{}' (fields: dtype, shape, data_offsets, each once)",
              tensor_name(), what, json::printable(name_, 20));
-      case At::dims: fail("tensor '{}': {} in its shape", tensor_name(), what);
-      case At::offsets: fail("tensor '{}': {} in its data_offsets", tensor_name(), what);
+      case At::dims:
+        fail("tensor '{}': {} in its shape", tensor_name(), what);
+      case At::offsets:
+        fail("tensor '{}': {} in its data_offsets", tensor_name(), what);
     }
     fail("unexpected {}", what);
   }
@@ -172,8 +176,9 @@ void place_in_buffer(std::vector<HeaderEntry>& entries, std::span<const std::byt
     R1_CHECK(e.begin <= e.end && e.end <= buffer.size(),
              "{}: tensor '{}': data_offsets [{}, {}] do not lie in a buffer of {} bytes", where,
              name, e.begin, e.end, buffer.size());
-    R1_CHECK(e.begin == position, "{}: tensor '{}' begins at byte {} of the buffer, expected {}: {}",
-             where, name, e.begin, position, e.begin < position ? "an overlap" : "a hole");
+    R1_CHECK(e.begin == position,
+             "{}: tensor '{}' begins at byte {} of the buffer, expected {}: {}", where, name,
+             e.begin, position, e.begin < position ? "an overlap" : "a hole");
     const auto bytes = checked_bytes(e.tensor);
     R1_CHECK(bytes.has_value(), "{}: tensor '{}': the product of its dimensions overflows", where,
              name);
@@ -193,10 +198,14 @@ const char* name_of(FileDType dtype) { return kDTypes[static_cast<std::size_t>(d
 
 FileDType file_dtype(DType dtype) {
   switch (dtype) {
-    case DType::f32: return FileDType::f32;
-    case DType::f64: return FileDType::f64;
-    case DType::bf16: return FileDType::bf16;
-    case DType::i32: return FileDType::i32;
+    case DType::f32:
+      return FileDType::f32;
+    case DType::f64:
+      return FileDType::f64;
+    case DType::bf16:
+      return FileDType::bf16;
+    case DType::i32:
+      return FileDType::i32;
   }
   return FileDType::f32;
 }
@@ -230,8 +239,8 @@ SafetensorsFile SafetensorsFile::open(const std::string& path) {
 
 SafetensorsFile SafetensorsFile::parse(std::span<const std::byte> bytes, std::string where) {
   std::uint64_t header_bytes = 0;
-  R1_CHECK(bytes.size() >= sizeof(header_bytes),
-           "{}: {} bytes are too few for a safetensors file", where, bytes.size());
+  R1_CHECK(bytes.size() >= sizeof(header_bytes), "{}: {} bytes are too few for a safetensors file",
+           where, bytes.size());
   std::memcpy(&header_bytes, bytes.data(), sizeof(header_bytes));
   const auto rest = bytes.subspan(sizeof(header_bytes));
   R1_CHECK(header_bytes <= kMaxHeaderBytes && header_bytes <= rest.size(),
@@ -268,9 +277,9 @@ SafetensorsFile SafetensorsFile::parse(std::span<const std::byte> bytes, std::st
 }
 
 const TensorEntry* SafetensorsFile::find(std::string_view name) const {
-  const auto at = std::lower_bound(
-      by_name_.begin(), by_name_.end(), name,
-      [&](std::size_t i, std::string_view n) { return entries_[i].name < n; });
+  const auto at =
+      std::lower_bound(by_name_.begin(), by_name_.end(), name,
+                       [&](std::size_t i, std::string_view n) { return entries_[i].name < n; });
   return at != by_name_.end() && entries_[*at].name == name ? &entries_[*at] : nullptr;
 }
 

@@ -22,7 +22,21 @@ namespace r1 {
 
 // Element types in files, in the order by which the reference writer sorts (falling).
 enum class FileDType : std::uint8_t {
-  boolean, u8, i8, f8_e5m2, f8_e4m3, i16, u16, f16, bf16, i32, u32, f32, f64, i64, u64
+  boolean,
+  u8,
+  i8,
+  f8_e5m2,
+  f8_e4m3,
+  i16,
+  u16,
+  f16,
+  bf16,
+  i32,
+  u32,
+  f32,
+  f64,
+  i64,
+  u64
 };
 std::size_t size_of(FileDType dtype);
 const char* name_of(FileDType dtype);  // "F32", as in the header
@@ -36,7 +50,7 @@ struct TensorEntry {
   std::span<const std::byte> bytes;
 
   std::uint64_t numel() const;
-  Shape shape() const;    // throws Error when the rank is above 4
+  Shape shape() const;      // throws Error when the rank is above 4
   std::string str() const;  // "F32 (3, 4)"
 };
 
@@ -59,7 +73,9 @@ class SafetensorsFile {
   static SafetensorsFile parse(std::span<const std::byte> bytes, std::string where);
 
   const std::string& where() const { return where_; }
-  const std::vector<TensorEntry>& entries() const { return entries_; }  // in the order of the buffer
+  const std::vector<TensorEntry>& entries() const {
+    return entries_;
+  }  // in the order of the buffer
   const Metadata& metadata() const { return metadata_; }
   const TensorEntry* find(std::string_view name) const;  // nullptr when absent
   const TensorEntry& at(std::string_view name) const;    // throws Error when absent

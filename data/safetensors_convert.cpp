@@ -57,21 +57,36 @@ struct Float8E4M3 {  // bias 7, no infinity, NaN is all ones (arXiv:2209.05433)
 template <class F>
 void visit(FileDType dtype, F&& f) {
   switch (dtype) {
-    case FileDType::boolean: return f(Boolean{});
-    case FileDType::u8: return f(Plain<std::uint8_t>{});
-    case FileDType::i8: return f(Plain<std::int8_t>{});
-    case FileDType::f8_e5m2: return f(Float8E5M2{});
-    case FileDType::f8_e4m3: return f(Float8E4M3{});
-    case FileDType::i16: return f(Plain<std::int16_t>{});
-    case FileDType::u16: return f(Plain<std::uint16_t>{});
-    case FileDType::f16: return f(Half{});
-    case FileDType::bf16: return f(BFloat{});
-    case FileDType::i32: return f(Plain<std::int32_t>{});
-    case FileDType::u32: return f(Plain<std::uint32_t>{});
-    case FileDType::f32: return f(Plain<float>{});
-    case FileDType::f64: return f(Plain<double>{});
-    case FileDType::i64: return f(Plain<std::int64_t>{});
-    case FileDType::u64: return f(Plain<std::uint64_t>{});
+    case FileDType::boolean:
+      return f(Boolean{});
+    case FileDType::u8:
+      return f(Plain<std::uint8_t>{});
+    case FileDType::i8:
+      return f(Plain<std::int8_t>{});
+    case FileDType::f8_e5m2:
+      return f(Float8E5M2{});
+    case FileDType::f8_e4m3:
+      return f(Float8E4M3{});
+    case FileDType::i16:
+      return f(Plain<std::int16_t>{});
+    case FileDType::u16:
+      return f(Plain<std::uint16_t>{});
+    case FileDType::f16:
+      return f(Half{});
+    case FileDType::bf16:
+      return f(BFloat{});
+    case FileDType::i32:
+      return f(Plain<std::int32_t>{});
+    case FileDType::u32:
+      return f(Plain<std::uint32_t>{});
+    case FileDType::f32:
+      return f(Plain<float>{});
+    case FileDType::f64:
+      return f(Plain<double>{});
+    case FileDType::i64:
+      return f(Plain<std::int64_t>{});
+    case FileDType::u64:
+      return f(Plain<std::uint64_t>{});
   }
 }
 
@@ -102,8 +117,7 @@ template <class To>
 void convert_all(const TensorEntry& entry, Tensor& out, std::string_view where) {
   visit(entry.dtype, [&](auto code) {
     using Code = decltype(code);
-    constexpr bool is_real =
-        std::is_floating_point_v<decltype(Code::value(typename Code::Bits{}))>;
+    constexpr bool is_real = std::is_floating_point_v<decltype(Code::value(typename Code::Bits{}))>;
     if constexpr (std::is_same_v<To, std::int32_t> && is_real) {
       fail("{}: tensor '{}' of {} cannot become i32", where, json::printable(entry.name),
            entry.str());
@@ -131,7 +145,8 @@ TensorEntry entry_of(std::string name, const Tensor& t) {
   R1_CHECK(t.defined(), "tensor '{}' to write is undefined", name);
   R1_CHECK(t.device() == Device::cpu, "tensor '{}' to write is not in CPU memory: copy it first",
            name);
-  TensorEntry entry{.name = std::move(name), .dtype = file_dtype(t.dtype()), .dims = {}, .bytes = {}};
+  TensorEntry entry{
+      .name = std::move(name), .dtype = file_dtype(t.dtype()), .dims = {}, .bytes = {}};
   for (int i = 0; i < t.rank(); ++i) entry.dims.push_back(static_cast<std::uint64_t>(t.dim(i)));
   entry.bytes = {static_cast<const std::byte*>(t.raw()), t.bytes()};
   return entry;
@@ -145,10 +160,14 @@ void read_tensor(const TensorEntry& entry, Tensor& out, std::string_view where) 
   if (entry.dtype == file_dtype(out.dtype())) return copy_all(entry, out);
   try {
     switch (out.dtype()) {
-      case DType::f32: return convert_all<float>(entry, out, where);
-      case DType::f64: return convert_all<double>(entry, out, where);
-      case DType::bf16: return convert_all<bf16>(entry, out, where);
-      case DType::i32: return convert_all<std::int32_t>(entry, out, where);
+      case DType::f32:
+        return convert_all<float>(entry, out, where);
+      case DType::f64:
+        return convert_all<double>(entry, out, where);
+      case DType::bf16:
+        return convert_all<bf16>(entry, out, where);
+      case DType::i32:
+        return convert_all<std::int32_t>(entry, out, where);
     }
   } catch (const Error& e) {
     const std::string what = e.what();

@@ -101,8 +101,7 @@ void write_safetensors_folder(const std::string& folder, const std::vector<Tenso
   index["metadata"] = {{"total_parameters", elements}, {"total_size", total}};
   auto& map = index["weight_map"] = nlohmann::json::object();
   for (std::size_t i = 0; i < shards.size(); ++i) {
-    const std::string name =
-        fmt::format("model-{:05}-of-{:05}.safetensors", i + 1, shards.size());
+    const std::string name = fmt::format("model-{:05}-of-{:05}.safetensors", i + 1, shards.size());
     for (const TensorEntry& t : shards[i]) {
       const bool added = map.emplace(t.name, name).second;
       R1_CHECK(added, "cannot write {}: tensor '{}' is given twice", folder,

@@ -33,7 +33,9 @@ std::string utf8_replace_invalid(std::string_view text);
 // Number of bytes (0 to 3) at the end that begin a character but do not complete it.
 size_t utf8_incomplete_tail(std::string_view text);
 
-// Normalization Form C; text must be valid UTF-8. O(n log n), also for long runs of marks.
+// Normalization Form C; text must be valid UTF-8. O(n log n), also for long runs of marks. The
+// tables are utf8proc's: marks that Unicode added in late versions are put in order here, while the
+// tokenizers package, whose tables are older, leaves them where they are.
 std::string utf8_nfc(std::string_view text);
 
 // The Unicode property White_Space (25 code points).

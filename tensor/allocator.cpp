@@ -13,15 +13,15 @@ namespace r1 {
 namespace {
 
 constexpr std::size_t kLarge = std::size_t{4} << 20;      // from here on: mmap in huge pages
-constexpr std::size_t kHugePage = std::size_t{2} << 20;
+constexpr std::size_t kLargestStep = std::size_t{64} << 10;
 constexpr std::size_t kSlack = std::size_t{64} << 20;
 
 // Sizes are rounded so that blocks are reused between calls of nearly equal size: to 64 bytes,
-// then to an eighth of the power of two below.
+// then to an eighth of the power of two below, at most to 64 KiB.
 std::size_t rounded(std::size_t bytes) {
   if (bytes < 64) return 64;
   std::size_t step = 64;
-  while (step * 8 < bytes) step *= 2;
+  while (step * 8 < bytes && step < kLargestStep) step *= 2;
   return (bytes + step - 1) / step * step;
 }
 
@@ -69,7 +69,6 @@ Storage::Storage(std::size_t bytes, Device device) : bytes_(rounded(bytes)), dev
   R1_CHECK(device == Device::cpu, "storage: this build has no {} backend", name_of(device));
   R1_CHECK(bytes <= (std::size_t{1} << 46), "storage: {} bytes are more than any machine has",
            bytes);
-  if (bytes_ >= kLarge) bytes_ = (bytes_ + kHugePage - 1) / kHugePage * kHugePage;
   Pool& pool = Pool::get();
   const std::lock_guard lock(pool.mutex);
   auto it = pool.free_blocks.lower_bound(bytes_);

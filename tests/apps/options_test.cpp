@@ -44,6 +44,7 @@ struct Verb {
     options.flag("fast", &c.fast, "");
     options.flag("resume", &c.resume, "").command_line_only();
     add_seed(options, &c.seed);
+    add_threads(options);
     add_dtype(options, &c.dtype);
     add_config(options);
     options.run([this] { ran = true; });
@@ -163,6 +164,7 @@ TEST(Options, ARecordedRunReadsBack) {
   const std::string toml = v.options.to_toml();
   EXPECT_NE(toml.find("# flag"), std::string::npos);
   EXPECT_NE(toml.find("# default"), std::string::npos);
+  EXPECT_NE(toml.find("# threads = all cores"), std::string::npos) << toml;
   EXPECT_EQ(toml.find("resume"), std::string::npos);
   EXPECT_EQ(toml.find("config"), std::string::npos);
   write_all(path, toml);

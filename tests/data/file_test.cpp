@@ -182,9 +182,9 @@ TEST_F(FileTest, AtomicFolderRefusesOrReplaces) {
     folder.commit();
   };
   write("one", AtomicFolder::IfExists::refuse);
-  EXPECT_EQ(message_of([&] { write("two", AtomicFolder::IfExists::refuse); }),
-            "cannot write folder " + path("m") +
-                ": it exists already; choose another name or remove it");
+  EXPECT_EQ(
+      message_of([&] { write("two", AtomicFolder::IfExists::refuse); }),
+      "cannot write folder " + path("m") + ": it exists already; choose another name or remove it");
   EXPECT_EQ(get("m/one"), "one");
   write("two", AtomicFolder::IfExists::replace);
   EXPECT_EQ(get("m/two"), "two");
@@ -207,9 +207,9 @@ TEST_F(FileTest, ReadTextFileHasALimit) {
   EXPECT_EQ(read_text_file(path("a")), std::string("a\0b\n", 4));
   EXPECT_EQ(read_text_file(path("empty")), "");
   EXPECT_EQ(read_text_file(path("a"), 4).size(), 4u);
-  EXPECT_EQ(message_of([&] { read_text_file(path("a"), 3); }),
-            "cannot read " + path("a") +
-                ": it is longer than 1 MiB, the limit for this kind of file");
+  EXPECT_EQ(
+      message_of([&] { read_text_file(path("a"), 3); }),
+      "cannot read " + path("a") + ": it is longer than 1 MiB, the limit for this kind of file");
   EXPECT_EQ(message_of([&] { read_text_file(folder_); }),
             "cannot read " + folder_ + ": it is a directory, not a file");
   if (fs::exists("/proc/self/status")) {  // a file that states size 0

@@ -201,16 +201,15 @@ TEST(Gguf, RefusesMoreThanTheList) {
     return w.refusal();
   };
   for (const std::uint32_t a : {0u, 1u, 4u, 24u, 0x80000001u})
-    EXPECT_EQ(with_alignment(a), "f: general.alignment " + std::to_string(a) +
-                                     " is not a power of two from 8 on");
+    EXPECT_EQ(with_alignment(a),
+              "f: general.alignment " + std::to_string(a) + " is not a power of two from 8 on");
   EXPECT_NE(with_alignment(0x80000000u), "no error");
   EXPECT_EQ(with_alignment(64), "no error");
   Writer big_endian;
   big_endian.header(0, 0, 0x03000000u);
   EXPECT_EQ(big_endian.refusal(), "f: a big-endian GGUF file is not supported");
   Writer version1;
-  EXPECT_EQ(version1.header(0, 0, 1).refusal(),
-            "f: GGUF version 1 is not supported (2 and 3 are)");
+  EXPECT_EQ(version1.header(0, 0, 1).refusal(), "f: GGUF version 1 is not supported (2 and 3 are)");
 
   Writer name64;
   name64.header(1, 0).info(std::string(64, 'a'), {2}, 0, 0).pad().zeros(8);
@@ -224,6 +223,9 @@ TEST(Gguf, RefusesMoreThanTheList) {
   Writer bools = with_key(9);
   bools.put<std::uint32_t>(7).put<std::uint64_t>(2).put<std::uint8_t>(1).put<std::uint8_t>(2);
   EXPECT_EQ(bools.refusal(), "f: k: a boolean has the value 2");
+  Writer nested = with_key(9);
+  nested.put<std::uint32_t>(9).put<std::uint64_t>(1).zeros(64);
+  EXPECT_EQ(nested.refusal(), "f: k: an array of arrays is not supported");
   Writer type13 = with_key(9);
   type13.put<std::uint32_t>(13).put<std::uint64_t>(0);
   EXPECT_NE(type13.refusal(), "no error");
@@ -246,8 +248,8 @@ TEST(Gguf, RefusesUnreadableTypesByName) {
 // Sizes that would wrap around 64 bits or be allocated before they are checked.
 TEST(Gguf, HostileSizes) {
   const std::uint64_t huge[] = {std::uint64_t{1} << 61, std::uint64_t{1} << 62,
-                                std::uint64_t{1} << 63, ~std::uint64_t{0}, ~std::uint64_t{31},
-                                std::uint64_t{1} << 32};
+                                std::uint64_t{1} << 63, ~std::uint64_t{0},
+                                ~std::uint64_t{31},     std::uint64_t{1} << 32};
   for (const std::uint64_t n : huge) {
     Writer dims, product, offset, strings, numbers, keys, tensors;
     dims.header(1, 0).info("a", {n}, 0, 0).pad().zeros(64);
@@ -273,8 +275,8 @@ TEST(Gguf, DamageNeverCrashes) {
     const auto original = GgufFile::parse(bytes_of(good), "f");
     std::size_t end = 0;  // of the last tensor: the padding behind it may be missing
     for (const auto& t : original.tensors())
-      end = std::max(end, static_cast<std::size_t>(t.bytes.data() + t.bytes.size() -
-                                                   bytes_of(good).data()));
+      end = std::max(
+          end, static_cast<std::size_t>(t.bytes.data() + t.bytes.size() - bytes_of(good).data()));
     const std::size_t step = good.size() / 1500 + 1;
     for (std::size_t n = 0; n < end; n += step)
       EXPECT_NE(message_of([&] { GgufFile::parse(bytes_of(good).first(n), "f"); }), "no error")

@@ -58,11 +58,27 @@ TEST(Json, NamesLineAndColumn) {
 }
 
 TEST(Json, RefusesWhatIsNotJson) {
-  const char* const kBad[] = {"",         " ",           "{",          "[1,]",      "{\"a\":1,}",
-                              "NaN",      "[Infinity]",  "[-Infinity]", "{'a':1}",   "[01]",
-                              "[1] x",    "[\"\xff\"]",  "[\"\xc0\x80\"]", "[\"\xed\xa0\x80\"]",
-                              "[\"\\ud800\"]", "[\"\t\"]", "[1e999]",    "// x\n1",   "tru",
-                              "{\"a\":{\"b\":1,\"b\":1}}", "\"abc"};
+  const char* const kBad[] = {"",
+                              " ",
+                              "{",
+                              "[1,]",
+                              "{\"a\":1,}",
+                              "NaN",
+                              "[Infinity]",
+                              "[-Infinity]",
+                              "{'a':1}",
+                              "[01]",
+                              "[1] x",
+                              "[\"\xff\"]",
+                              "[\"\xc0\x80\"]",
+                              "[\"\xed\xa0\x80\"]",
+                              "[\"\\ud800\"]",
+                              "[\"\t\"]",
+                              "[1e999]",
+                              "// x\n1",
+                              "tru",
+                              "{\"a\":{\"b\":1,\"b\":1}}",
+                              "\"abc"};
   for (const char* text : kBad) EXPECT_NE(refusal(text), "no error") << text;
   EXPECT_NE(refusal(std::string_view("{}\0{", 4)), "no error");
   EXPECT_NE(refusal(std::string_view("[1]\0", 4)), "no error");
@@ -103,6 +119,7 @@ TEST(Json, TypedGetters) {
       R"({"n":7,"x":2.5,"b":true,"s":"t","z":null,"big":18446744073709551615,"f":7.0})", "x");
   const std::string c = "config.json";
   EXPECT_EQ(json::get_int(v, "n", c), 7);
+  EXPECT_EQ(json::get_int(v, "n", c, 7, 7), 7);
   EXPECT_EQ(json::get_number(v, "n", c), 7.0);
   EXPECT_EQ(json::get_number(v, "x", c), 2.5);
   EXPECT_TRUE(json::get_bool(v, "b", c));
@@ -121,6 +138,8 @@ TEST(Json, TypedGetters) {
             "config.json: none: the key is missing");
   EXPECT_EQ(message_of([&] { json::get_int(v, "n", c, 8, 10); }),
             "config.json: n: 7 is outside 8 .. 10");
+  EXPECT_EQ(message_of([&] { json::get_int(v, "n", c, 0, 6); }),
+            "config.json: n: 7 is outside 0 .. 6");
   EXPECT_NE(message_of([&] { json::get_int(v, "big", c); }), "no error");
   EXPECT_EQ(message_of([&] { json::get_bool(v, "n", c); }),
             "config.json: n: expected boolean, got integer");

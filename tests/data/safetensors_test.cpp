@@ -94,6 +94,8 @@ TEST_F(SafetensorsTest, SaysWhatIsWrong) {
             "f: 4 bytes after the last tensor");
   EXPECT_EQ(refusal("{\"a\":{\"dtype\":\"F32\",\"shape\":[3],\"data_offsets\":[0,8]}}", b8),
             "f: tensor 'a' of F32 (3) needs 12 bytes but has 8");
+  EXPECT_EQ(refusal("{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,8]}}", b8),
+            "f: tensor 'a' of F32 (1) needs 4 bytes but has 8");
   EXPECT_EQ(refusal("{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,8]}}", b8),
             "f: tensor 'a' begins at byte 4 of the buffer, expected 0: a hole");
   EXPECT_EQ(refusal("{\"a\":{\"dtype\":\"F4\",\"shape\":[1],\"data_offsets\":[0,8]}}", b8),
@@ -224,11 +226,12 @@ TEST_F(SafetensorsTest, SortsAsTheReferenceWriterDoes) {
     e.bytes = {reinterpret_cast<const std::byte*>(raw.data()), raw.size()};
     return e;
   };
-  write_safetensors(path("s"),
-                    {make("b", FileDType::f32), make("a", FileDType::f32), make("z", FileDType::i64),
-                     make("y", FileDType::f64), make("c", FileDType::bf16), make("B", FileDType::f32),
-                     make("d", FileDType::f16), make("u", FileDType::u8)},
-                    {{"k\n\"", "ü\x7f"}, {"a", ""}});
+  write_safetensors(
+      path("s"),
+      {make("b", FileDType::f32), make("a", FileDType::f32), make("z", FileDType::i64),
+       make("y", FileDType::f64), make("c", FileDType::bf16), make("B", FileDType::f32),
+       make("d", FileDType::f16), make("u", FileDType::u8)},
+      {{"k\n\"", "ü\x7f"}, {"a", ""}});
   const auto file = SafetensorsFile::open(path("s"));
   std::string order;
   for (const auto& e : file.entries()) order += e.name;
@@ -326,16 +329,18 @@ TEST_F(SafetensorsTest, IndexMustAgreeWithTheShards) {
             index + ": tensor 'b' is in shard x.safetensors but not in weight_map");
   EXPECT_EQ(open_with(ab + ",\"c\":\"y.safetensors\",\"d\":\"z.safetensors\""),
             index + ": tensor 'c' is in shard z.safetensors but weight_map says y.safetensors");
-  for (const char* name : {"../x.safetensors", "/etc/x.safetensors", "s/x.safetensors", "",
-                           ".safetensors", "..", "x.bin", "a\\\\x.safetensors", "a\\nx.safetensors"})
+  for (const char* name :
+       {"../x.safetensors", "/etc/x.safetensors", "s/x.safetensors", "", ".safetensors", "..",
+        "x.bin", "a\\\\x.safetensors", "a\\nx.safetensors"})
     EXPECT_NE(open_with("\"a\":\"" + std::string(name) + "\"").find("is not the plain name"),
               std::string::npos)
         << name;
   EXPECT_EQ(open_with("\"a\":1"), index + ": weight_map: a: expected string, got integer");
   fs::remove(index);
   EXPECT_EQ(message_of([&] { SafetensorsFolder::open(folder_); }),
-            folder_ + ": neither model.safetensors nor model.safetensors.index.json is in this "
-                      "folder");
+            folder_ +
+                ": neither model.safetensors nor model.safetensors.index.json is in this "
+                "folder");
 }
 
 // Cut and damaged files are refused or read, never worse; what is accepted can be written again.

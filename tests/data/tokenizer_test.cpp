@@ -316,7 +316,8 @@ TEST(Tokenizer, PostProcessorAndConfig) {
   files.tokenizer_json = root.dump();
   files.tokenizer_config_json =
       R"({"bos_token": {"content": "<s>"}, "eos_token": "</s>", "pad_token": null,
-          "chat_template": [{"name": "tool", "template": "x"}, {"name": "default", "template": "y"}]})";
+          "chat_template": [{"name": "tool", "template": "x"},
+                            {"name": "default", "template": "y"}]})";
   const Tokenizer t = Tokenizer::from_files(files, "m/tokenizer.json");
   EXPECT_EQ(t.prefix_ids(), Ids{300});
   EXPECT_TRUE(t.suffix_ids().empty());
