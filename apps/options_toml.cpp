@@ -124,7 +124,12 @@ void Options::State::read_toml(const std::string& path) {
   try {
     recipe = toml::parse(text, path);
   } catch (const toml::parse_error& e) {
-    throw UsageError(fmt::format("{}:{}: {}", path, e.source().begin.line, e.description()));
+    const bool table_and_value = e.description().find("cannot redefine") != std::string::npos;
+    throw UsageError(fmt::format("{}:{}: {}{}", path, e.source().begin.line, e.description(),
+                                 table_and_value
+                                     ? "; beside data = \"F.jsonl\" write \"data.shuffle\" = true, "
+                                       "with the quotes, before all tables"
+                                     : ""));
   }
   auto take = [&](const std::string& name, const toml::node& node) {
     const std::string where = fmt::format("{}:{}", path, node.source().begin.line);
@@ -155,14 +160,17 @@ std::string Options::to_toml() const {
   for (const Key::State& k : state_->keys) {
     if (k.command_line_only) continue;
     const std::size_t dot = k.name.rfind('.');
-    const bool nested = dot != std::string::npos;
+    // TOML has no table beside a value of the same name (data, data.shuffle): quoted, the dotted
+    // key is one word.
+    const bool taken = dot != std::string::npos && state_->find(k.name.substr(0, dot)) != nullptr;
+    const bool nested = dot != std::string::npos && !taken;
     const std::string table = nested ? k.name.substr(0, dot) : "";
+    const std::string name = nested ? k.name.substr(dot + 1) : taken ? quoted(k.name) : k.name;
     if (nested && tables.count(table) == 0) order.push_back(table);
     // A default in words ("all cores") is no value that could be read back.
     const bool in_words = !k.is_set() && !k.default_text.empty();
-    const std::string line =
-        fmt::format("{}{} = {}", in_words ? "# " : "", nested ? k.name.substr(dot + 1) : k.name,
-                    in_words ? k.default_text : k.toml_value());
+    const std::string line = fmt::format("{}{} = {}", in_words ? "# " : "", name,
+                                         in_words ? k.default_text : k.toml_value());
     tables[table] += fmt::format("{:<39} # {}\n", line, comment(k.origin));
   }
   std::string text;

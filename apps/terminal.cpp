@@ -15,6 +15,7 @@
 #include <ctime>
 
 #include "apps/command.h"
+#include "data/utf8.h"
 
 namespace r1::apps {
 namespace {
@@ -71,6 +72,7 @@ bool use_color() {
 }
 
 void write_out(std::string_view text) {
+  if (progress_on_screen && stdout_is_terminal()) clear_progress();
   if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size()) output_failed(errno);
 }
 void write_line(std::string_view line) {
@@ -185,6 +187,7 @@ void Progress::update(std::int64_t done, double units, std::string_view detail) 
     std::string text = line(detail, false);
     const auto width = static_cast<std::size_t>(std::max(terminal_width(), 20)) - 1;
     if (text.size() > width) text.resize(width);
+    text.resize(text.size() - utf8_incomplete_tail(text));
     clear_progress();
     std::fputs(text.c_str(), stderr);
     std::fflush(stderr);

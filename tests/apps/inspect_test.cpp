@@ -69,6 +69,7 @@ TEST(Inspect, AGgufModelHasTheCountsOfItsFolder) {
   const json gguf = inspect(kGolden + "/gguf/llama3_rope.gguf");
   const json folder = inspect(kGolden + "/models/llama3_rope");
   EXPECT_EQ(gguf["parameters"], folder["parameters"]);
+  EXPECT_EQ(gguf["parameters"]["head"], 137 * 48);
   EXPECT_EQ(gguf["problems"], json::array());
   EXPECT_EQ(gguf["config"]["rope_type"], "llama3");
   EXPECT_EQ(gguf["metadata"]["general.architecture"], "llama");

@@ -18,7 +18,7 @@ struct Config {
   std::uint64_t seed = 1;
   double lr = 1e-3, beta = 0.9;
   bool shuffle = true, fast = false, resume = false;
-  std::string schedule = "constant", out, text;
+  std::string schedule = "constant", out, text, data;
   std::vector<std::string> names;
   std::vector<double> rates;
   DType dtype = DType::f32;
@@ -33,6 +33,7 @@ struct Verb {
 
   Verb() {
     options.add("out", &c.out, "RUN", "where to");
+    options.add("data", &c.data, "", "lines");
     options.add("text", &c.text, "", "words");
     options.add("names", &c.names, "", "words");
     options.add("train.steps", &c.steps, "", "steps").at_least(1);
@@ -160,7 +161,8 @@ TEST(Options, ARecordedRunReadsBack) {
   const std::string path = folder.file("config.toml");
   Verb v;
   v.parse({"--out", "a \"b\"\\\n\tc \x01 \xC3\xA9", "--optim.lr", "1e-05", "--names", "p,q",
-           "--train.steps", "12", "--optim.rates", "1,1e300", "--dtype", "f64", "--resume"});
+           "--train.steps", "12", "--data", "d", "--data.shuffle", "false", "--optim.rates",
+           "1,1e300", "--dtype", "f64", "--resume"});
   const std::string toml = v.options.to_toml();
   EXPECT_NE(toml.find("# flag"), std::string::npos);
   EXPECT_NE(toml.find("# default"), std::string::npos);
@@ -171,6 +173,8 @@ TEST(Options, ARecordedRunReadsBack) {
   Verb w;
   w.parse({"--config", path});
   EXPECT_EQ(w.c.out, v.c.out);
+  EXPECT_EQ(w.c.data, "d");
+  EXPECT_FALSE(w.c.shuffle);
   EXPECT_EQ(w.c.lr, v.c.lr);
   EXPECT_EQ(w.c.names, v.c.names);
   EXPECT_EQ(w.c.steps, v.c.steps);
@@ -211,6 +215,8 @@ TEST(Options, WrongRecipesNameFileLineAndKey) {
       {"[optim]\nschedule = 'cosin'\n", "unknown value 'cosin', did you mean 'cosine'?"},
       {"[optim]\nlr = 1\nlr = 2\n", ":3: "},
       {"[optim\nlr = 1\n", ":1: "},
+      {"data = 'd'\n[data]\nshuffle = true\n", ":2: "},
+      {"data = 'd'\ndata.shuffle = true\n", "write \"data.shuffle\" = true"},
       {"out = 'a", ":1: "},
       {"text = \"\\xff\"", ":1: "},
       {"\x80 = 1", ": "},

@@ -6,7 +6,6 @@
 
 #include <nlohmann/json.hpp>
 
-#include "apps/terminal.h"
 #include "tensor/error.h"
 #include "tests/apps/program.h"
 
@@ -229,30 +228,6 @@ TEST(Manifest, HashesAreThoseOfXxhsum) {
   std::vector<std::byte> bytes(256);
   for (std::size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<std::byte>(i);
   for (const Case& c : cases) EXPECT_EQ(xxh64(std::span(bytes).first(c.bytes)), c.hash) << c.bytes;
-}
-
-TEST(Terminal, Numbers) {
-  EXPECT_EQ(format_count(0), "0");
-  EXPECT_EQ(format_count(999), "999");
-  EXPECT_EQ(format_count(134515008), "134,515,008");
-  EXPECT_EQ(format_count(-1000), "-1,000");
-  EXPECT_EQ(format_si(0), "0");
-  EXPECT_EQ(format_si(0.5), "0.50");
-  EXPECT_EQ(format_si(172), "172");
-  EXPECT_EQ(format_si(999.7), "1.00k");
-  EXPECT_EQ(format_si(12345), "12.3k");
-  EXPECT_EQ(format_si(134515008), "135M");
-  EXPECT_EQ(format_bytes(0), "0 B");
-  EXPECT_EQ(format_bytes(1023), "1023 B");
-  EXPECT_EQ(format_bytes(1024), "1.00 KiB");
-  EXPECT_EQ(format_bytes(538060032), "513 MiB");
-  EXPECT_EQ(format_duration(0.04), "0.0s");
-  EXPECT_EQ(format_duration(9.96), "10s");
-  EXPECT_EQ(format_duration(59.6), "1m 00s");
-  EXPECT_EQ(format_duration(7500), "2h 05m");
-  EXPECT_EQ(format_duration(90000), "1d 01h");
-  EXPECT_EQ(format_duration(-1), "?");
-  EXPECT_EQ(format_duration(1e300), "over 100 days");
 }
 
 }  // namespace

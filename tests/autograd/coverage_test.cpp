@@ -9,7 +9,6 @@
 #include <atomic>
 #include <fstream>
 #include <map>
-#include <regex>
 #include <set>
 #include <sstream>
 #include <string>
@@ -126,10 +125,17 @@ std::string file_text(const std::string& path) {
 // Names in "(*name)(" of a struct's text.
 std::set<std::string> function_pointers(const std::string& text) {
   std::set<std::string> names;
-  const std::regex pointer(R"(\(\*(\w+)\)\()");
-  for (std::sregex_iterator it(text.begin(), text.end(), pointer), end; it != end; ++it)
-    names.insert((*it)[1]);
+  for (std::size_t at = text.find("(*"); at != std::string::npos; at = text.find("(*", at + 1)) {
+    const std::size_t end = text.find(')', at);
+    if (text.compare(end, 2, ")(") == 0) names.insert(text.substr(at + 2, end - at - 2));
+  }
   return names;
+}
+
+bool calls_member(const std::string& text, const std::string& name) {
+  for (const char* before : {"::", ".", "->"})
+    if (text.find(before + name + "(") != std::string::npos) return true;
+  return false;
 }
 
 std::set<std::string> kernel_members() {
@@ -162,8 +168,7 @@ TEST(KernelCoverage, EveryMemberHasATest) {
     }
     EXPECT_TRUE(*calls == 0 || kPlumbing.count(name) > 0)
         << name << " is called by an operation now: drop it from kTestedAlone";
-    const std::regex call(R"((\.|->|::))" + name + R"(\()");
-    EXPECT_TRUE(std::regex_search(file_text("tests/tensor/" + alone->second), call))
+    EXPECT_TRUE(calls_member(file_text("tests/tensor/" + alone->second), name))
         << "tests/tensor/" << alone->second << " does not call " << name;
   }
 }
