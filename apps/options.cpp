@@ -63,7 +63,7 @@ std::string environment_name(const std::string& key) {
 
 }  // namespace
 
-// ---- one key
+// One key.
 
 Key& Key::required() {
   state_->required = true;
@@ -157,7 +157,7 @@ void Key::State::check_values() const {
   if (is_set()) std::visit(Each{check, *this}, target);
 }
 
-// ---- a verb
+// A verb.
 
 Key Options::State::add(Key::State key, const std::string& flags) {
   keys.push_back(std::move(key));
@@ -235,7 +235,6 @@ std::string Options::origin(std::string_view name) const {
   return k->origin;
 }
 bool Options::is_set(std::string_view name) const { return origin(name) != "default"; }
-void Options::read_toml(const std::string& path) { state_->read_toml(path); }
 
 void Options::State::refuse_extras() const {
   for (std::string word : app->remaining()) {
@@ -299,7 +298,7 @@ CLI::App& add_family(CLI::App& program, const std::string& name, const std::stri
   return *family;
 }
 
-// ---- shared options
+// Shared options.
 
 Key add_model(Options& options, std::string* model) {
   return options.add("model", model, "M", "Hugging Face folder, .gguf file or run folder")

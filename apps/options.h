@@ -75,8 +75,6 @@ class Options {
 
   // The resolved values as a recipe that gives them again, each with its origin as a comment.
   std::string to_toml() const;
-  // Values of a recipe for the keys that are still at their defaults.
-  void read_toml(const std::string& path);
 
   struct State;
 

@@ -147,7 +147,6 @@ void Options::State::read_toml(const std::string& path) {
                                    type_name(node)));
     }
     key->origin = where;
-    key->check_values();
   };
   walk(recipe, "", take);
 }

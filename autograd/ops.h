@@ -14,12 +14,12 @@
 namespace r1 {
 
 // --- small operations -----------------------------------------------------------------------
-Tensor add(const Tensor& a, const Tensor& b);       // equal shapes, as for all binary ones
+Tensor add(const Tensor& a, const Tensor& b);  // equal shapes, as for all binary ones
 Tensor subtract(const Tensor& a, const Tensor& b);
 Tensor multiply(const Tensor& a, const Tensor& b);
 Tensor divide(const Tensor& a, const Tensor& b);
-Tensor minimum(const Tensor& a, const Tensor& b);   // where equal, the gradient goes to a
-Tensor maximum(const Tensor& a, const Tensor& b);   // where equal, the gradient goes to a
+Tensor minimum(const Tensor& a, const Tensor& b);            // where equal, the gradient goes to a
+Tensor maximum(const Tensor& a, const Tensor& b);            // where equal, the gradient goes to a
 Tensor affine(const Tensor& x, double scale, double shift);  // scale x + shift
 Tensor exp(const Tensor& x);
 Tensor log(const Tensor& x);

@@ -39,11 +39,11 @@ Logprobs linear_logprob(const Tensor& h, Parameter& w, const Tensor& targets,
   Tape* tape = Tape::current();
   const bool record = tape != nullptr && (tape->tracks(h) || w.trainable);
   const std::int64_t rows = chunk_rows(N, V, h.dtype());
-  const bool keep = record && static_cast<std::size_t>(N * V) * size_of(h.dtype()) <=
-                                  options.keep_bytes;
+  const bool keep =
+      record && static_cast<std::size_t>(N * V) * size_of(h.dtype()) <= options.keep_bytes;
 
-  Logprobs out{Tensor::empty({N}, stats), options.want_entropy ? Tensor::empty({N}, stats)
-                                                               : Tensor()};
+  Logprobs out{Tensor::empty({N}, stats),
+               options.want_entropy ? Tensor::empty({N}, stats) : Tensor()};
   const Tensor lse = Tensor::empty({N}, stats);
   std::vector<Tensor> kept;
   for (std::int64_t n = 0; n < N; n += rows) {
@@ -72,8 +72,8 @@ Logprobs linear_logprob(const Tensor& h, Parameter& w, const Tensor& targets,
       } else {
         logits = std::move(kept[static_cast<std::size_t>(n / rows)]);
       }
-      kb.logprob_backward(dlogprob.narrow(n, count), targets.narrow(n, count),
-                          lse.narrow(n, count), temperature, logits);
+      kb.logprob_backward(dlogprob.narrow(n, count), targets.narrow(n, count), lse.narrow(n, count),
+                          temperature, logits);
       if (w.trainable) {
         kb.matmul(logits, Transpose::yes, h.narrow(n, count), Transpose::no, w.gradient(), true);
       }

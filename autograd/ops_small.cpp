@@ -14,9 +14,8 @@ bool recorded(const Tensor& a) {
 bool recorded(const Tensor& a, const Tensor& b) { return recorded(a) || recorded(b); }
 
 Tensor binary(const char* name, Binary op, const Tensor& a, const Tensor& b) {
-  R1_CHECK(a.shape() == b.shape() && a.dtype() == b.dtype(),
-           "{}: {} {} and {} {} do not match", name, name_of(a.dtype()), a.shape(),
-           name_of(b.dtype()), b.shape());
+  R1_CHECK(a.shape() == b.shape() && a.dtype() == b.dtype(), "{}: {} {} and {} {} do not match",
+           name, name_of(a.dtype()), a.shape(), name_of(b.dtype()), b.shape());
   Tensor y = Tensor::empty_like(a);
   k(a).binary(op, a, b, y);
   return y;
@@ -50,8 +49,7 @@ Tensor choose(const char* name, Binary op, const Tensor& a, const Tensor& b) {
     tape->record(y, [=](const Tensor& dy) {
       constexpr double kInf = std::numeric_limits<double>::infinity();
       const Tensor d = binary(name, Binary::subtract, a, b);
-      const Tensor to_a =
-          op == Binary::minimum ? selected(d, -kInf, 0) : selected(d, 0, kInf);
+      const Tensor to_a = op == Binary::minimum ? selected(d, -kInf, 0) : selected(d, 0, kInf);
       tape->add_grad(a, binary(name, Binary::multiply, dy, to_a));
       tape->add_grad(b, binary(name, Binary::multiply, dy, scaled(to_a, -1, 1)));
     });
@@ -149,9 +147,8 @@ Tensor log(const Tensor& x) {
   Tensor y = unary(Unary::log, x);
   if (recorded(x)) {
     Tape* tape = Tape::current();
-    tape->record(y, [=](const Tensor& dy) {
-      tape->add_grad(x, binary("log", Binary::divide, dy, x));
-    });
+    tape->record(
+        y, [=](const Tensor& dy) { tape->add_grad(x, binary("log", Binary::divide, dy, x)); });
   }
   return y;
 }
@@ -176,9 +173,8 @@ Tensor clamp(const Tensor& x, double low, double high) {
   k(x).clamp(x, low, high, y);
   if (recorded(x)) {
     Tape* tape = Tape::current();
-    tape->record(y, [=](const Tensor& dy) {
-      k(x).clamp_backward(dy, x, low, high, tape->grad(x));
-    });
+    tape->record(y,
+                 [=](const Tensor& dy) { k(x).clamp_backward(dy, x, low, high, tape->grad(x)); });
   }
   return y;
 }
@@ -222,8 +218,8 @@ Tensor gather_rows(const Tensor& x, const Tensor& ids) {
   R1_CHECK(x.rank() == 2 && ids.rank() == 1 && ids.dtype() == DType::i32,
            "gather_rows: x {} must be (N, D) and ids {} {} must be (M) i32", x.shape(),
            name_of(ids.dtype()), ids.shape());
-  for (const std::int32_t id : std::span(ids.data<std::int32_t>(),
-                                         static_cast<std::size_t>(ids.numel()))) {
+  for (const std::int32_t id :
+       std::span(ids.data<std::int32_t>(), static_cast<std::size_t>(ids.numel()))) {
     R1_CHECK(id >= 0 && id < x.dim(0), "gather_rows: row {} of a table of {} rows", id, x.dim(0));
   }
   Tensor y = Tensor::empty({ids.numel(), x.dim(1)}, x.dtype(), x.device());

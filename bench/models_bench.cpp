@@ -93,11 +93,11 @@ ModelRow row_of(std::string what, std::vector<double> seconds, double tokens, do
   std::sort(seconds.begin(), seconds.end());
   const std::size_t n = seconds.size();
   const double median = (seconds[(n - 1) / 2] + seconds[n / 2]) / 2;
-  return {std::move(what), tokens / median,        tokens / seconds.back(), tokens / seconds.front(),
+  return {std::move(what), tokens / median,     tokens / seconds.back(), tokens / seconds.front(),
           median,          static_cast<int>(n), flops / median * 1e-9,   0};
 }
 
-ModelRow training(char name, int threads) {
+ModelRow training(char name, int threads, int reps) {
   const ModelShape& s = shape_of(name);
   const auto model = load_shape(s);
   const std::vector<std::int32_t> stream = token_stream(s.batch * s.length, s.vocab);
@@ -112,22 +112,22 @@ ModelRow training(char name, int threads) {
   auto step = [&] {
     double targets = 0;
     for (const Example& e : examples) targets += static_cast<double>(e.targets());
-    loss = optim::train_step(
-               optimizer, ends.size(), targets,
-               [&](std::size_t i) {
-                 const std::size_t begin = i == 0 ? 0 : ends[i - 1];
-                 const nn::Batch batch = nn::make_batch(
-                     model->config(), std::span(examples).subspan(begin, ends[i] - begin));
-                 return affine(sum(nn::target_logprobs(*model, batch)), -1, 0);
-               },
-               {.lr = 1e-4})
+    loss = optim::train_step(optimizer, ends.size(), targets,
+                             [&](std::size_t i) {
+                               const std::size_t begin = i == 0 ? 0 : ends[i - 1];
+                               const nn::Batch batch = nn::make_batch(
+                                   model->config(),
+                                   std::span(examples).subspan(begin, ends[i] - begin));
+                               return affine(sum(nn::target_logprobs(*model, batch)), -1, 0);
+                             },
+                             {.lr = 1e-4})
                .loss;
   };
   step();
   const double first_loss = loss;
   step();
   std::vector<double> seconds;
-  for (int i = 0; i < (name == 'b' ? 30 : 5); ++i) seconds.push_back(seconds_of(step));
+  for (int i = 0; i < reps; ++i) seconds.push_back(seconds_of(step));
   const double tokens = static_cast<double>(s.batch * s.length);
   ModelRow row = row_of(fmt::format("train {} r1 {}t", name, threads), seconds, tokens,
                         3 * tokens * forward_flops(s, static_cast<double>(s.length)));
@@ -154,24 +154,26 @@ Tensor forward(nn::Transformer& model, nn::KvCache& cache, const std::vector<std
   return model.hidden(tokens);
 }
 
-ModelRow decoding(std::int64_t slots, int threads) {
+ModelRow decoding(std::int64_t slots, int threads, int reps) {
   constexpr std::int64_t kPrompt = 64, kNew = 256;
   const ModelShape& s = shape_of('a');
   const auto model = load_shape(s);
   const Random random(0, Purpose::test);
   std::vector<double> seconds;
-  for (int repetition = 0; repetition < 3; ++repetition) {
+  for (int repetition = 0; repetition < reps; ++repetition) {
     nn::KvCache cache = model->make_cache(slots, kPrompt + kNew);
     std::vector<std::int32_t> ids = token_stream(slots * kPrompt, s.vocab);
     forward(*model, cache, ids, slots, 0);
     ids.resize(static_cast<std::size_t>(slots));
-    Tensor drawn = Tensor::empty({slots}, DType::i32), logprobs = Tensor::empty({slots}, DType::f32);
+    Tensor drawn = Tensor::empty({slots}, DType::i32),
+           logprobs = Tensor::empty({slots}, DType::f32);
     seconds.push_back(seconds_of([&] {
       for (std::int64_t t = 0; t < kNew; ++t) {
         const Tensor logits = model->logits(forward(*model, cache, ids, slots, kPrompt + t));
         std::vector<SampleRow> how(static_cast<std::size_t>(slots));
         for (std::size_t b = 0; b < how.size(); ++b) {
-          how[b].uniform = random.uniform(static_cast<std::uint32_t>(b), static_cast<std::uint32_t>(t));
+          how[b].uniform =
+              random.uniform(static_cast<std::uint32_t>(b), static_cast<std::uint32_t>(t));
         }
         kernels().sample(logits, how, s.vocab, drawn, logprobs);
         std::copy_n(drawn.data<std::int32_t>(), slots, ids.begin());
@@ -183,7 +185,7 @@ ModelRow decoding(std::int64_t slots, int threads) {
                 tokens * forward_flops(s, 2 * kPrompt + kNew));
 }
 
-ModelRow prompt(int threads) {
+ModelRow prompt(int threads, int reps) {
   constexpr std::int64_t kPrompt = 512;
   const ModelShape& s = shape_of('a');
   const auto model = load_shape(s);
@@ -191,7 +193,7 @@ ModelRow prompt(int threads) {
   const std::vector<std::int32_t> last{static_cast<std::int32_t>(kPrompt - 1)};
   nn::KvCache cache = model->make_cache(1, kPrompt);
   std::vector<double> seconds;
-  for (int repetition = 0; repetition < 6; ++repetition) {
+  for (int repetition = 0; repetition < reps + 1; ++repetition) {
     seconds.push_back(seconds_of([&] {
       const Tensor h = forward(*model, cache, ids, 1, 0);
       model->logits(gather_rows(h, Tensor::from(last, {1})));
@@ -205,17 +207,18 @@ ModelRow prompt(int threads) {
 }  // namespace
 
 const std::vector<std::string>& model_rows() {
-  static const std::vector<std::string> ids{"T-a",   "T-b",   "T-c",   "D-a-1",
-                                            "D-a-8", "D-a-32", "P-a"};
+  static const std::vector<std::string> ids{"T-a", "T-b", "T-c", "D-a-1", "D-a-8", "D-a-32", "P-a"};
   return ids;
 }
 
-ModelRow run_model_row(const std::string& id, int threads) {
-  if (id == "T-a" || id == "T-b" || id == "T-c") return training(id[2], threads);
-  if (id == "P-a") return prompt(threads);
-  if (id == "D-a-1") return decoding(1, threads);
-  if (id == "D-a-8") return decoding(8, threads);
-  if (id == "D-a-32") return decoding(32, threads);
+ModelRow run_model_row(const std::string& id, int threads, int reps) {
+  auto or_usual = [&](int usual) { return reps > 0 ? reps : usual; };
+  if (id == "T-a" || id == "T-c") return training(id[2], threads, or_usual(5));
+  if (id == "T-b") return training('b', threads, or_usual(30));
+  if (id == "P-a") return prompt(threads, or_usual(5));
+  if (id == "D-a-1") return decoding(1, threads, or_usual(3));
+  if (id == "D-a-8") return decoding(8, threads, or_usual(3));
+  if (id == "D-a-32") return decoding(32, threads, or_usual(3));
   fail("bench: there is no row {}", id);
 }
 

@@ -40,12 +40,11 @@ Example from_ids(const json::Value& v, const std::string& where) {
 
 Example from_messages(const json::Value& v, const std::string& where, const TextReader& reader) {
   const Tokenizer& tokenizer = need_tokenizer(reader, where);
-  R1_CHECK(reader.chat.has_value(), "{}: {} has no chat form for `messages`", where,
-           reader.source);
+  R1_CHECK(reader.chat.has_value(), "{}: {} has no chat form for `messages`", where, reader.source);
   ChatRequest request = parse_chat_request(v, where);
   request.options.keep_last_reasoning = true;
-  const RenderedChat chat = reader.chat->render_with_spans(request.messages, request.options,
-                                                           tokenizer.bos_token());
+  const RenderedChat chat =
+      reader.chat->render_with_spans(request.messages, request.options, tokenizer.bos_token());
   EncodedChat encoded = encode_chat(tokenizer, chat);
   return {std::move(encoded.ids), std::move(encoded.trained)};
 }
@@ -112,9 +111,9 @@ std::size_t DataOrder::at(std::uint64_t n) {
     order_.resize(size_);
     std::iota(order_.begin(), order_.end(), 0u);
     for (std::size_t i = size_; i-- > 1;) {
-      const auto j = random.below(static_cast<std::uint32_t>(i + 1), static_cast<std::uint32_t>(i),
-                                  static_cast<std::uint32_t>(epoch),
-                                  static_cast<std::uint32_t>(epoch >> 32));
+      const auto j =
+          random.below(static_cast<std::uint32_t>(i + 1), static_cast<std::uint32_t>(i),
+                       static_cast<std::uint32_t>(epoch), static_cast<std::uint32_t>(epoch >> 32));
       std::swap(order_[i], order_[j]);
     }
     epoch_ = epoch;

@@ -33,7 +33,8 @@ struct Attention {
                  std::int64_t layer);
 
   // Calls f(name, parameter, shape) for every parameter the configuration asks for.
-  template <class F> void visit(F&& f, const std::string& prefix, const ModelConfig& c) {
+  template <class F>
+  void visit(F&& f, const std::string& prefix, const ModelConfig& c) {
     const std::int64_t D = c.hidden_size, Q = c.heads * c.head_dim, KV = c.kv_heads * c.head_dim;
     f(prefix + "q_proj.weight", q_proj, Shape{Q, D});
     f(prefix + "k_proj.weight", k_proj, Shape{KV, D});

@@ -79,8 +79,8 @@ std::string family(const Value& config, const std::string& where) {
 
 void refuse_unsupported(const Value& config, const std::string& where) {
   const std::string act = json::get_string_or(config, "hidden_act", "silu", where);
-  R1_CHECK(act == "silu" || act == "swish",
-           "{}: hidden_act \"{}\" is not supported; known is silu", where, json::printable(act));
+  R1_CHECK(act == "silu" || act == "swish", "{}: hidden_act \"{}\" is not supported; known is silu",
+           where, json::printable(act));
   R1_CHECK(!json::get_bool_or(config, "use_sliding_window", false, where),
            "{}: use_sliding_window true is not supported: only full attention is", where);
   if (const Value* types = json::find(config, "layer_types", where)) {
@@ -131,9 +131,9 @@ ModelConfig config_from_json(const Value& j, const std::string& where) {
   c.vocab_size = json::get_int(j, "vocab_size", where, 1, std::int64_t{1} << 24);
   const std::int64_t default_dim = c.model_type == "qwen3" ? 128 : c.hidden_size / c.heads;
   c.head_dim = json::get_int_or(j, "head_dim", default_dim, where, 1, kMaxWidth);
-  c.max_positions = json::get_int_or(j, "max_position_embeddings",
-                                     c.model_type == "llama" ? 2048 : 32768, where, 1,
-                                     std::int64_t{1} << 26);
+  c.max_positions =
+      json::get_int_or(j, "max_position_embeddings", c.model_type == "llama" ? 2048 : 32768, where,
+                       1, std::int64_t{1} << 26);
   c.rms_norm_eps = json::get_number_or(j, "rms_norm_eps", 1e-6, where);
   R1_CHECK(c.rms_norm_eps >= 0 && c.rms_norm_eps < 1, "{}: rms_norm_eps: {} is not in [0, 1)",
            where, c.rms_norm_eps);

@@ -235,11 +235,11 @@ class Generation {
   const OnToken& on_token_;
   std::int64_t slots_;
   KvCache cache_;
-  std::vector<Random> streams_;          // by prompt
-  std::vector<Tensor> prompt_logits_;    // by prompt, while samples of it wait
-  std::vector<Completion> done_;         // by request
-  std::vector<std::int64_t> free_;       // slots
-  std::vector<std::int64_t> holders_;    // slots of the prompts being computed
+  std::vector<Random> streams_;                        // by prompt
+  std::vector<Tensor> prompt_logits_;                  // by prompt, while samples of it wait
+  std::vector<Completion> done_;                       // by request
+  std::vector<std::int64_t> free_;                     // slots
+  std::vector<std::int64_t> holders_;                  // slots of the prompts being computed
   std::int64_t prompt_slot_ = -1, prompt_holder_ = 0;  // the last prompt and a slot that has it
   std::vector<Row> active_;
   std::int64_t next_ = 0;  // requests admitted so far
@@ -259,8 +259,8 @@ void Sampling::check() const {
   R1_CHECK(max_batch >= 1, "sampling: the batch of {} must be 1 or more", max_batch);
 }
 
-double sampling_noise(std::uint64_t seed, std::span<const std::int32_t> prompt,
-                      std::int64_t sample, std::int64_t position) {
+double sampling_noise(std::uint64_t seed, std::span<const std::int32_t> prompt, std::int64_t sample,
+                      std::int64_t position) {
   return prompt_stream(seed, prompt_hash(prompt))
       .uniform(static_cast<std::uint32_t>(sample), static_cast<std::uint32_t>(position));
 }

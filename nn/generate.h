@@ -28,10 +28,10 @@ struct Sampling {
 enum class FinishReason { stop, length };
 
 struct Completion {
-  std::int64_t prompt = 0;             // index of its prompt
-  std::int64_t sample = 0;             // from 0
-  std::vector<std::int32_t> ids;       // generated ones only, a drawn stop id included
-  std::vector<double> logprobs;        // log softmax(logits / T)[id], before any truncation
+  std::int64_t prompt = 0;        // index of its prompt
+  std::int64_t sample = 0;        // from 0
+  std::vector<std::int32_t> ids;  // generated ones only, a drawn stop id included
+  std::vector<double> logprobs;   // log softmax(logits / T)[id], before any truncation
   FinishReason finish_reason = FinishReason::length;
 };
 
@@ -49,7 +49,7 @@ std::vector<Completion> generate(Transformer& model,
 
 // The uniform number behind the token at `position` (0 = first new one) of a sample: keyed by
 // (seed, prompt, sample, position) through a hash of the prompt's ids.
-double sampling_noise(std::uint64_t seed, std::span<const std::int32_t> prompt,
-                      std::int64_t sample, std::int64_t position);
+double sampling_noise(std::uint64_t seed, std::span<const std::int32_t> prompt, std::int64_t sample,
+                      std::int64_t position);
 
 }  // namespace r1::nn

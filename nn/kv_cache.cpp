@@ -10,18 +10,18 @@ KvCache::KvCache(std::int64_t layers, const AttentionShape& shape, std::int64_t 
   const memory::Scope scope("kv cache");
   const Kernels::CacheSizes sizes = kernels().cache_sizes(shape, slots, capacity);
   for (std::int64_t l = 0; l < layers; ++l) {
-    layers_.push_back({Tensor::zeros({sizes.key_numbers}, dtype),
-                       Tensor::zeros({sizes.value_numbers}, dtype)});
+    layers_.push_back(
+        {Tensor::zeros({sizes.key_numbers}, dtype), Tensor::zeros({sizes.value_numbers}, dtype)});
   }
 }
 
 void KvCache::append(std::int64_t layer, const Tensor& k, const Tensor& v,
                      std::span<const CacheRows> rows) {
   for (const CacheRows& r : rows) {
-    R1_CHECK(r.slot >= 0 && r.slot < slots() && r.position >= 0 &&
-                 r.position + r.length <= capacity_,
-             "kv cache: tokens [{}, {}) of slot {} do not fit {} slots of {} tokens", r.position,
-             r.position + r.length, r.slot, slots(), capacity_);
+    R1_CHECK(
+        r.slot >= 0 && r.slot < slots() && r.position >= 0 && r.position + r.length <= capacity_,
+        "kv cache: tokens [{}, {}) of slot {} do not fit {} slots of {} tokens", r.position,
+        r.position + r.length, r.slot, slots(), capacity_);
   }
   Layer& l = layers_[static_cast<std::size_t>(layer)];
   kernels().cache_append(k, v, rows, shape_, capacity_, l.keys, l.values);

@@ -108,8 +108,8 @@ void ModelSource::check_names(Transformer& model) const {
       return;
     }
     if (!(it->second == want)) {
-      wrong.push_back(fmt::format("{} is {} but the configuration says {}", name, it->second,
-                                  want));
+      wrong.push_back(
+          fmt::format("{} is {} but the configuration says {}", name, it->second, want));
     }
     found.erase(it);
   });
@@ -119,7 +119,8 @@ void ModelSource::check_names(Transformer& model) const {
   std::sort(unexpected.begin(), unexpected.end());
   std::string problem;
   auto report = [&](const char* what, const std::vector<std::string>& names) {
-    if (!names.empty()) problem += (problem.empty() ? "" : "; ") + std::string(what) + some_of(names);
+    if (!names.empty())
+      problem += (problem.empty() ? "" : "; ") + std::string(what) + some_of(names);
   };
   report("missing: ", missing);
   report("wrong shape: ", wrong);

@@ -49,7 +49,6 @@ class ModelSource {
   nlohmann::ordered_json config_json_, generation_config_;
   std::vector<std::int32_t> stop_ids_;
   std::variant<SafetensorsFolder, GgufFile> files_;
-
 };
 
 // What a model folder holds beside its weights.

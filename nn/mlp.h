@@ -20,7 +20,8 @@ struct Mlp {
     return swiglu_linear(g, u, down, optional(down_bias));
   }
 
-  template <class F> void visit(F&& f, const std::string& prefix, const ModelConfig& c) {
+  template <class F>
+  void visit(F&& f, const std::string& prefix, const ModelConfig& c) {
     const std::int64_t D = c.hidden_size, W = c.intermediate_size;
     f(prefix + "gate_proj.weight", gate, Shape{W, D});
     f(prefix + "up_proj.weight", up, Shape{W, D});

@@ -11,8 +11,8 @@ namespace r1::nn {
 struct RopeConfig {
   std::string type = "default";  // "default", "linear" or "llama3"
   double theta = 10000;
-  double factor = 1;             // linear, llama3
-  double low_freq_factor = 1;    // llama3, as the two that follow
+  double factor = 1;           // linear, llama3
+  double low_freq_factor = 1;  // llama3, as the two that follow
   double high_freq_factor = 4;
   double original_max_positions = 8192;
   // Divisors of each frequency as a GGUF file carries them; they replace the llama3 rule.

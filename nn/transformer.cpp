@@ -19,11 +19,11 @@ const RopeTable& Transformer::angles(const Tokens& tokens) {
   for (std::int64_t i = 0; i < tokens.positions.numel(); ++i) {
     need = std::max<std::int64_t>(need, p[i] + 1);
   }
-  R1_CHECK(need <= config_.max_positions,
-           "model: position {} is beyond max_position_embeddings {}", need - 1,
-           config_.max_positions);
+  R1_CHECK(need <= config_.max_positions, "model: position {} is beyond max_position_embeddings {}",
+           need - 1, config_.max_positions);
   if (need > have) {
-    const std::int64_t size = std::min(config_.max_positions, std::max<std::int64_t>(256, 2 * need));
+    const std::int64_t size =
+        std::min(config_.max_positions, std::max<std::int64_t>(256, 2 * need));
     rope_ = rope_table(config_.rope, config_.head_dim, size, dtype_);
   }
   return rope_;
@@ -32,8 +32,7 @@ const RopeTable& Transformer::angles(const Tokens& tokens) {
 Tensor Transformer::block(const Tensor& x, const Tokens& tokens, std::size_t layer) {
   Block& b = blocks_[layer];
   const Tensor a = rms_norm(x, b.input_norm, config_.rms_norm_eps);
-  const Tensor h =
-      add(x, b.attention.forward(a, tokens, rope_, static_cast<std::int64_t>(layer)));
+  const Tensor h = add(x, b.attention.forward(a, tokens, rope_, static_cast<std::int64_t>(layer)));
   return add(h, b.mlp.forward(rms_norm(h, b.post_attention_norm, config_.rms_norm_eps)));
 }
 
@@ -90,9 +89,9 @@ void initialise(Transformer& model, std::uint64_t seed) {
       T* values = p.value.data<T>();
       parallel_ranges(shape.numel(), 1 << 14, [&](std::int64_t begin, std::int64_t end) {
         for (std::int64_t i = begin; i < end; ++i) {
-          values[i] = static_cast<T>(range * random.normal(static_cast<std::uint32_t>(i),
-                                                           static_cast<std::uint32_t>(i >> 32),
-                                                           parameter));
+          values[i] =
+              static_cast<T>(range * random.normal(static_cast<std::uint32_t>(i),
+                                                   static_cast<std::uint32_t>(i >> 32), parameter));
         }
       });
     });

@@ -47,7 +47,8 @@ class Transformer {
   KvCache make_cache(std::int64_t slots, std::int64_t capacity) const;
 
   // Calls f(name, parameter, shape) for every parameter.
-  template <class F> void visit(F&& f) {
+  template <class F>
+  void visit(F&& f) {
     const ModelConfig& c = config_;
     const Shape norm{c.hidden_size};
     f("model.embed_tokens.weight", embed_, Shape{c.vocab_size, c.hidden_size});
@@ -76,7 +77,8 @@ class Transformer {
 };
 
 // Random weights as transformers gives them to a new model: matrices and embeddings
-// N(0, initializer_range), biases 0, norms 1; a pure function of the seed and the order of the names.
+// N(0, initializer_range), biases 0, norms 1; a pure function of the seed and the order of the
+// names.
 void initialise(Transformer& model, std::uint64_t seed);
 
 // One packed batch of whole sequences, positions from 0 in each. Throws Error when a sequence is

@@ -43,9 +43,10 @@ StepStats train_step(AdamW& optimizer, std::size_t microbatches, double total_we
                "look at the batch",
                optimizer.steps() + 1, stats.loss, p.name);
     }
-    fail("step {}: loss {} or gradient norm {} is not finite: lower the learning rate or look at "
-         "the batch",
-         optimizer.steps() + 1, stats.loss, stats.grad_norm);
+    fail(
+        "step {}: loss {} or gradient norm {} is not finite: lower the learning rate or look at "
+        "the batch",
+        optimizer.steps() + 1, stats.loss, stats.grad_norm);
   }
   double scale = 1;
   if (options.max_grad_norm > 0) {

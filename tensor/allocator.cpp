@@ -12,7 +12,7 @@
 namespace r1 {
 namespace {
 
-constexpr std::size_t kLarge = std::size_t{4} << 20;      // from here on: mmap in huge pages
+constexpr std::size_t kLarge = std::size_t{1} << 20;  // from here on: mmap, in huge pages
 constexpr std::size_t kLargestStep = std::size_t{64} << 10;
 constexpr std::size_t kSlack = std::size_t{64} << 20;
 

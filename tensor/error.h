@@ -24,7 +24,7 @@ template <class... Args>
 
 // Checks an argument or a file, never an invariant of our own (that is assert). The message is
 // only formatted on failure.
-#define R1_CHECK(condition, ...)            \
-  do {                                      \
+#define R1_CHECK(condition, ...)               \
+  do {                                         \
     if (!(condition)) ::r1::fail(__VA_ARGS__); \
   } while (false)

@@ -48,17 +48,17 @@ struct CacheRows {
 // Heads of one attention call: q (N, H*dk), k (N, G*dk), v (N, G*dv), o (N, H*dv);
 // query head h reads key/value head h / (H / G).
 struct AttentionShape {
-  std::int64_t heads = 0;     // H
-  std::int64_t kv_heads = 0;  // G
-  std::int64_t key_dim = 0;   // dk
+  std::int64_t heads = 0;      // H
+  std::int64_t kv_heads = 0;   // G
+  std::int64_t key_dim = 0;    // dk
   std::int64_t value_dim = 0;  // dv
-  double scale = 1;           // of q . k
+  double scale = 1;            // of q . k
 };
 
 struct AdamwStep {
   double lr = 0, beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weight_decay = 0;
-  double grad_scale = 1;   // multiplies the gradient first (clipping)
-  std::int64_t step = 1;   // t of the bias correction, from 1
+  double grad_scale = 1;  // multiplies the gradient first (clipping)
+  std::int64_t step = 1;  // t of the bias correction, from 1
 };
 
 // How one row of logits is turned into a token; rows differ in everything.
@@ -100,8 +100,8 @@ struct Kernels {
   // C (M, N) (+)= A (M, K) op(B) with packed = pack(op(B)); N and K as they were there.
   void (*matmul_packed)(const Tensor& a, const Tensor& packed, std::int64_t n, Tensor& c,
                         bool accumulate);
-  void (*add_rows)(const Tensor& bias, Tensor& y);       // y (N, D) += bias (D)
-  void (*sum_rows)(const Tensor& x, Tensor& y);          // y (D) += sum over rows of x (N, D)
+  void (*add_rows)(const Tensor& bias, Tensor& y);  // y (N, D) += bias (D)
+  void (*sum_rows)(const Tensor& x, Tensor& y);     // y (D) += sum over rows of x (N, D)
 
   // --- normalisation, positions, gate -----------------------------------------------------
   // y = w x / sqrt(mean(x^2) + eps); x (N, D), w (D), rstd (N) = 1 / sqrt(mean(x^2) + eps).
@@ -125,16 +125,14 @@ struct Kernels {
                             Tensor& o, Tensor& lse);
   // dq overwritten; dk, dv overwritten too, a shared prefix collecting all its members in order.
   void (*attention_backward)(const Tensor& dout, const Tensor& q, const Tensor& k, const Tensor& v,
-                             const Tensor& o, const Tensor& lse,
-                             std::span<const Segment> segments, const AttentionShape& shape,
-                             Tensor& dq, Tensor& dk, Tensor& dv);
+                             const Tensor& o, const Tensor& lse, std::span<const Segment> segments,
+                             const AttentionShape& shape, Tensor& dq, Tensor& dk, Tensor& dv);
   // Numbers of one layer's cache for `slots` sequences of at most `capacity` keys, both halves in
   // the backend's own layout.
   struct CacheSizes {
     std::int64_t key_numbers, value_numbers;
   };
-  CacheSizes (*cache_sizes)(const AttentionShape& shape, std::int64_t slots,
-                            std::int64_t capacity);
+  CacheSizes (*cache_sizes)(const AttentionShape& shape, std::int64_t slots, std::int64_t capacity);
   // Writes the rows of k (N, G*dk) and v (N, G*dv) at their positions of their slots.
   void (*cache_append)(const Tensor& k, const Tensor& v, std::span<const CacheRows> rows,
                        const AttentionShape& shape, std::int64_t capacity, Tensor& key_cache,

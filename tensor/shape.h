@@ -58,8 +58,10 @@ class Shape {
 
 }  // namespace r1
 
-template <> struct fmt::formatter<r1::Shape> : fmt::formatter<std::string> {
-  template <class Context> auto format(const r1::Shape& s, Context& c) const {
+template <>
+struct fmt::formatter<r1::Shape> : fmt::formatter<std::string> {
+  template <class Context>
+  auto format(const r1::Shape& s, Context& c) const {
     return fmt::formatter<std::string>::format(s.str(), c);
   }
 };

@@ -36,7 +36,8 @@ Tensor Tensor::full(const Shape& shape, double value, DType dtype) {
 
 namespace {
 
-template <class T> Tensor from_values(std::span<const T> values, const Shape& shape) {
+template <class T>
+Tensor from_values(std::span<const T> values, const Shape& shape) {
   R1_CHECK(static_cast<std::int64_t>(values.size()) == shape.numel(),
            "tensor: {} values do not fill shape {}", values.size(), shape);
   Tensor t = Tensor::empty(shape, DTypeOf<T>::value);

@@ -41,11 +41,13 @@ class Tensor {
   std::size_t bytes() const { return static_cast<std::size_t>(numel()) * size_of(dtype_); }
 
   // Typed access; throws Error when T is not the dtype.
-  template <class T> T* data() {
+  template <class T>
+  T* data() {
     check_dtype(DTypeOf<T>::value);
     return static_cast<T*>(raw());
   }
-  template <class T> const T* data() const {
+  template <class T>
+  const T* data() const {
     check_dtype(DTypeOf<T>::value);
     return static_cast<const T*>(raw());
   }
@@ -53,9 +55,10 @@ class Tensor {
   const void* raw() const;
 
   Tensor clone() const;
-  Tensor cast(DType to) const;                                  // a copy, rounded to nearest even
-  Tensor reshape(const Shape& shape) const;                     // same storage
-  Tensor narrow(std::int64_t begin, std::int64_t length) const;  // rows [begin, begin + length) of dim 0
+  Tensor cast(DType to) const;               // a copy, rounded to nearest even
+  Tensor reshape(const Shape& shape) const;  // same storage
+  Tensor narrow(std::int64_t begin,
+                std::int64_t length) const;  // rows [begin, begin + length) of dim 0
   void fill(double value);
   void copy_from(const Tensor& src);  // same shape; converts between float types
   std::vector<double> to_vector() const;

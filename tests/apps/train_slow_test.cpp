@@ -11,8 +11,8 @@
 #include <thread>
 
 #include "data/file.h"
-#include "tensor/error.h"
 #include "data/jsonl.h"
+#include "tensor/error.h"
 #include "tensor/random.h"
 
 namespace r1 {
@@ -97,7 +97,8 @@ TEST(Train, KilledTwentyTimesEndsAsTheRunThatWasNot) {
   int killed = 0;
   for (std::uint32_t attempt = 0; killed < 20 && attempt < 200; ++attempt) {
     // Between nothing and the whole run; the thread count changes from try to try.
-    const pid_t pid = start(folder / "data.jsonl", folder / "killed", 1 + static_cast<int>(attempt % 3));
+    const pid_t pid =
+        start(folder / "data.jsonl", folder / "killed", 1 + static_cast<int>(attempt % 3));
     std::this_thread::sleep_for(whole * (0.5 * random.uniform(attempt)));
     ::kill(pid, SIGKILL);
     const int status = wait_for(pid);

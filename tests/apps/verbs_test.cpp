@@ -105,8 +105,8 @@ TEST(VerbErrors, OneLineThatSaysWhatAndWhere) {
   expect(longer + "]}", "max_position_embeddings 128", 1, score);
   expect("{\"ids\":[1]}", "no such file", 1, {"score", "--model", "/nowhere", "--data", data});
   const std::string run_folder = folder.file("run");
-  const std::vector<std::string> sft = {"sft",   "--model",       model,        "--data", data,
-                                        "--out", run_folder,      "--train.steps", "1"};
+  const std::vector<std::string> sft = {"sft",   "--model",  model,           "--data", data,
+                                        "--out", run_folder, "--train.steps", "1"};
   expect("{\"ids\":[1]}", "no line has a token to learn", 1, sft);
   EXPECT_FALSE(std::filesystem::exists(run_folder));
   test::write_all(data, "{\"ids\":[1,2,3]}");

@@ -14,7 +14,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   try {
     const r1::nn::ModelConfig c = r1::nn::config_from_json(r1::json::parse(text, "fuzz"), "fuzz");
     if (c.layers < 1 || c.heads < 1 || c.kv_heads < 1 || c.heads % c.kv_heads != 0) std::abort();
-    if (c.head_dim < 2 || c.head_dim % 2 != 0 || c.hidden_size < 1 || c.vocab_size < 1) std::abort();
+    if (c.head_dim < 2 || c.head_dim % 2 != 0 || c.hidden_size < 1 || c.vocab_size < 1)
+      std::abort();
     if (c.head_dim <= 4096 && c.rope.factors.size() <= 4096) {
       r1::nn::rope_frequencies(c.rope, c.head_dim);
     }

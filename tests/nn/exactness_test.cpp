@@ -83,8 +83,9 @@ TEST_P(Exactness, ARowAloneIsTheRowInABatch) {
   std::size_t at = 0;
   for (const Ids& row : rows_) {
     const auto alone = logits({row});
-    const std::vector<double> part(together.begin() + static_cast<std::ptrdiff_t>(at),
-                                   together.begin() + static_cast<std::ptrdiff_t>(at + alone.size()));
+    const std::vector<double> part(
+        together.begin() + static_cast<std::ptrdiff_t>(at),
+        together.begin() + static_cast<std::ptrdiff_t>(at + alone.size()));
     EXPECT_EQ(alone, part);
     at += alone.size();
   }
@@ -190,13 +191,14 @@ TEST_P(Exactness, CompletionsDoNotDependOnTheirBatch) {
   EXPECT_NE(nn::generate(*model_, {{rows_[2]}}, s)[1].ids, together[5].ids);
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Models, Exactness,
-    ::testing::Combine(::testing::Values("llama_plain", "llama3_rope", "qwen2", "qwen3"),
-                       ::testing::Values(DType::f32, DType::f64)),
-    [](const auto& model) {
-      return std::string(std::get<0>(model.param)) + "_" + name_of(std::get<1>(model.param));
-    });
+INSTANTIATE_TEST_SUITE_P(Models, Exactness,
+                         ::testing::Combine(::testing::Values("llama_plain", "llama3_rope", "qwen2",
+                                                              "qwen3"),
+                                            ::testing::Values(DType::f32, DType::f64)),
+                         [](const auto& model) {
+                           return std::string(std::get<0>(model.param)) + "_" +
+                                  name_of(std::get<1>(model.param));
+                         });
 
 }  // namespace
 }  // namespace r1::testing

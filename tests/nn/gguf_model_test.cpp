@@ -55,7 +55,8 @@ TEST_P(GgufModel, Logits) {
 TEST_P(GgufModel, SavedFolderGivesTheSameLogits) {
   const auto source = nn::ModelSource::open(path());
   const auto model = source.load(DType::f32);
-  const auto folder = std::filesystem::temp_directory_path() / ("r1-gguf-" + std::string(GetParam()));
+  const auto folder =
+      std::filesystem::temp_directory_path() / ("r1-gguf-" + std::string(GetParam()));
   std::filesystem::create_directories(folder);
   nn::save_model(folder.string(), *model, nn::model_files(source));
   const auto again = nn::ModelSource::open(folder.string()).load(DType::f32);
@@ -81,7 +82,8 @@ TEST_P(RoundTrip, LoadAndSaveGivesByteEqualTensors) {
   for (const TensorEntry* e : before.entries()) {
     const TensorEntry& saved = after.at(e->name);
     EXPECT_EQ(saved.dims, e->dims);
-    EXPECT_TRUE(std::equal(saved.bytes.begin(), saved.bytes.end(), e->bytes.begin(), e->bytes.end()))
+    EXPECT_TRUE(
+        std::equal(saved.bytes.begin(), saved.bytes.end(), e->bytes.begin(), e->bytes.end()))
         << e->name;
   }
   std::filesystem::remove_all(folder);

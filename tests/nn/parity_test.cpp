@@ -32,8 +32,7 @@ TEST_P(Parity, Logits) {
   const auto rows = g.rows();
   for (const DType dtype : {DType::f64, DType::f32}) {
     const auto model = g.source.load(dtype);
-    const Tensor logits =
-        model->logits(model->hidden(nn::pack_sequences(model->config(), rows)));
+    const Tensor logits = model->logits(model->hidden(nn::pack_sequences(model->config(), rows)));
     const double worst = max_abs_difference(logits.to_vector(), g.numbers("logits_f64"));
     EXPECT_LE(worst, dtype == DType::f64 ? 1e-9 : f32_tolerance(name(), "logits_max_abs"));
   }
@@ -44,7 +43,8 @@ TEST_P(Parity, LogprobsAndLoss) {
   for (const DType dtype : {DType::f64, DType::f32}) {
     const auto model = g.source.load(dtype);
     std::vector<double> got;
-    for (const auto& row : nn::score(*model, g.rows())) got.insert(got.end(), row.begin(), row.end());
+    for (const auto& row : nn::score(*model, g.rows()))
+      got.insert(got.end(), row.begin(), row.end());
     const double worst = max_abs_difference(got, g.numbers("logprobs"));
     EXPECT_LE(worst, dtype == DType::f64 ? 1e-9 : f32_tolerance(name(), "logprobs_max_abs"));
   }
@@ -64,8 +64,7 @@ TEST_P(Parity, Gradients) {
         dtype == DType::f64 ? 1e-6 : f32_tolerance(name(), "grad_max_rel_to_tensor_absmax");
     for (const NamedParameter& p : model->parameters()) {
       const auto want = g.numbers("grad." + p.name);
-      EXPECT_LE(max_abs_difference(p.parameter->grad.to_vector(), want),
-                tolerance * max_abs(want))
+      EXPECT_LE(max_abs_difference(p.parameter->grad.to_vector(), want), tolerance * max_abs(want))
           << p.name;
     }
   }

@@ -19,8 +19,8 @@ TEST(SmolLM2, TokensLogprobsAndGreedyTextOfTransformers) {
   const Tokenizer tokenizer = source.tokenizer().value();
   EXPECT_EQ(model->parameter_count(), 134515008);
   for (const char* name : {"prose_0", "prose_1", "gsm8k_0", "gsm8k_1", "code", "chinese"}) {
-    const auto want = nlohmann::json::parse(
-        read_text_file(golden("smollm2/" + std::string(name) + ".json")));
+    const auto want =
+        nlohmann::json::parse(read_text_file(golden("smollm2/" + std::string(name) + ".json")));
     const auto ids = tokenizer.encode(want["text"].get<std::string>());
     ASSERT_EQ(ids, want["ids"].get<std::vector<std::int32_t>>()) << name;
     const auto got = nn::score(*model, {{ids}})[0];

@@ -62,7 +62,8 @@ void run(const std::string& name, DType dtype) {
         if (p.name != parameter) continue;
         const std::vector<double> got = p.parameter->value.to_vector();
         for (std::size_t i = 0; i < first.size(); ++i) {
-          EXPECT_NEAR(got[i], first[i].get<double>(), dtype == DType::f64 ? 1e-12 : 2e-6) << parameter;
+          EXPECT_NEAR(got[i], first[i].get<double>(), dtype == DType::f64 ? 1e-12 : 2e-6)
+              << parameter;
         }
       }
     }
@@ -72,8 +73,7 @@ void run(const std::string& name, DType dtype) {
       dtype == DType::f64 ? 1e-6 : std::max(4 * gap("final_weight_max_abs"), 1e-5);
   for (const NamedParameter& p : model->parameters()) {
     const auto want = read_tensor(t.tensors.at("final." + p.name), DType::f64, name).to_vector();
-    EXPECT_LE(max_abs_difference(p.parameter->value.to_vector(), want), weight_tolerance)
-        << p.name;
+    EXPECT_LE(max_abs_difference(p.parameter->value.to_vector(), want), weight_tolerance) << p.name;
   }
 }
 
