@@ -53,7 +53,7 @@ void add_grad(CLI::App& program) {
   Options options(program, "grad", kModelVerbs,
                   "gradient of the mean negative log-likelihood of given tokens");
   add_model(options, &c->model);
-  add_data(options, &c->data, "lines with \"ids\" or \"text\"");
+  add_data(options, &c->data, "lines with \"ids\" or \"text\"").required();
   add_out(options, &c->out, "G.safetensors", "one tensor per parameter, named as in the model")
       .required();
   options

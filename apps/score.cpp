@@ -58,7 +58,7 @@ void add_score(CLI::App& program) {
   auto c = std::make_shared<ScoreConfig>();
   Options options(program, "score", kModelVerbs, "log-probabilities of given tokens");
   add_model(options, &c->model);
-  add_data(options, &c->data, "lines with \"ids\" or \"text\"");
+  add_data(options, &c->data, "lines with \"ids\" or \"text\"").required();
   add_out(options, &c->out, "G.jsonl", "answers, one line each; default: stdout");
   add_dtype(options, &c->dtype);
   add_threads(options);

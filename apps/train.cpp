@@ -239,7 +239,8 @@ TextReader text_reader(std::optional<Tokenizer> tokenizer, const std::string& so
 
 void add_train_options(Options& options, TrainConfig& c) {
   add_data(options, &c.data,
-           "lines with \"text\", \"prompt\" and \"completion\", \"messages\" or \"ids\"");
+           "lines with \"text\", \"prompt\" and \"completion\", \"messages\" or \"ids\"")
+      .required();
   add_out(options, &c.out, "RUN", "the run folder").required();
   options.add("train.steps", &c.steps, "N", "optimizer steps").required().at_least(1);
   options.add("train.batch_size", &c.batch_size, "B", "sequences an optimizer step").at_least(1);
