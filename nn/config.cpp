@@ -144,8 +144,8 @@ ModelConfig config_from_json(const Value& j, const std::string& where) {
   R1_CHECK(c.heads % c.kv_heads == 0,
            "{}: num_attention_heads {} is no multiple of num_key_value_heads {}", where, c.heads,
            c.kv_heads);
-  R1_CHECK(c.head_dim % 2 == 0, "{}: head_dim {} must be even for rotary positions", where,
-           c.head_dim);
+  R1_CHECK(c.head_dim >= 2 && c.head_dim % 2 == 0,
+           "{}: head_dim {} must be even and at least 2 for rotary positions", where, c.head_dim);
   const bool bias = json::get_bool_or(j, "attention_bias", false, where);
   c.qkv_bias = bias || c.model_type == "qwen2";
   c.o_bias = bias && c.model_type != "qwen2";
