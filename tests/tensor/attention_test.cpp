@@ -385,7 +385,7 @@ TEST(AttentionLevels, EveryLevelPasses) {
   for (const std::string& level : cpu::level_names()) {
     if (level == cpu::isa().name) continue;
     const std::string command =
-        "R1_ISA=" + level + " /proc/" + std::to_string(::getpid()) +
+        "GTEST_OUTPUT= R1_ISA=" + level + " /proc/" + std::to_string(::getpid()) +
         "/exe --gtest_filter='Attention.*:AttentionCache.*' --gtest_brief=1 > /dev/null 2>&1";
     EXPECT_EQ(std::system(command.c_str()), 0) << "level " << level;
   }

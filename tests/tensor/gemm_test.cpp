@@ -347,8 +347,8 @@ TEST(Levels, EveryLevelPassesTheseTests) {
   if (std::getenv("R1_ISA") != nullptr) GTEST_SKIP() << "this is such a run";
   const std::string self = std::filesystem::read_symlink("/proc/self/exe").string();
   const auto run = [&](const std::string& name, const std::string& filter) {
-    const std::string command =
-        "R1_ISA=" + name + " '" + self + "' --gtest_filter='" + filter + "' > /dev/null 2>&1";
+    const std::string command = "GTEST_OUTPUT= R1_ISA=" + name + " '" + self +
+                                "' --gtest_filter='" + filter + "' > /dev/null 2>&1";
     return std::system(command.c_str());
   };
   const std::string filter =
