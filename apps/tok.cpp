@@ -10,6 +10,7 @@
 #include <optional>
 
 #include "apps/command.h"
+#include "apps/model_input.h"
 #include "apps/options.h"
 #include "apps/run_folder.h"
 #include "apps/terminal.h"
@@ -52,8 +53,7 @@ void convert_lines(
              std::strerror(errno != 0 ? errno : EISDIR));
   }
   std::istream& in = from_stdin ? std::cin : file;
-  std::optional<AtomicFile> out;
-  if (!config.out.empty()) out.emplace(config.out);
+  ResultLines out(config.out);
   std::string line;
   for (int64_t number = 1; std::getline(in, line); ++number) {
     check_stop();
@@ -70,11 +70,10 @@ void convert_lines(
       if (what.starts_with(where)) throw;
       fail("{}: {}", where, what);
     }
-    if (out) out->write(result + "\n");
-    else write_line(result);
+    out.write(result);
   }
   R1_CHECK(!in.bad(), "{}: reading failed", name);
-  if (out) out->commit();
+  out.finish();
 }
 
 const OrderedValue& member(const OrderedValue& object, const char* key, const std::string& where) {
